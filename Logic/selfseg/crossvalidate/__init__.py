@@ -1,0 +1,1 @@
+"""Which cases a model learns from and which judge it."""

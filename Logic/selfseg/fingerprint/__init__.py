@@ -1,0 +1,1 @@
+"""From training cases to the fingerprint: all that planning sees of them."""

@@ -1,0 +1,1 @@
+"""Everything that touches the disk: images, data set folders, versioned JSON, weights."""

@@ -1,0 +1,1 @@
+"""Fingerprint to Plan: every decision before training, in milliseconds and without torch."""

@@ -1,0 +1,1 @@
+"""Learning a network from preprocessed cases: batches, loss, loop, checkpoints, timing."""

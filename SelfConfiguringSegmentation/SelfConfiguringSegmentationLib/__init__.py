@@ -1,0 +1,1 @@
+"""What the Slicer module is made of; imports nothing, so that Slicer starts without delay."""

@@ -1,0 +1,27 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def project_folder() -> Path:
+    """The checkout."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """The folder of reference plans and data sets beside the checkout; skips loudly without."""
+    folder = PROJECT.parent / "shared"
+    if not (folder / "reference").is_dir():
+        message = f"no reference plans and data sets at {folder}: this check was NOT made"
+        warnings.warn(message, stacklevel=1)
+        pytest.skip(message)
+    return folder

@@ -1,0 +1,1 @@
+# Packages the installed tree; nothing to stand in for here.

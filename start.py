@@ -1,0 +1,110 @@
+"""Sets up an environment of its own and runs the demo or the checks.
+
+    python start.py demo     sets up, makes data, trains, tests, reports (about 5 minutes)
+    python start.py test     sets up, runs every check
+    python start.py setup    sets up only
+
+Needs Python 3.11 to 3.13 and nothing else. Everything is installed into `.venv` beside this
+file; the system's Python is left as it is. Arguments after the word are passed on, for example
+`python start.py test -k plan` or `python start.py demo --open`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("lint", ("-m", "ruff", "check", ".")),
+    ("format", ("-m", "ruff", "format", "--check", ".")),
+    ("types", ("-m", "mypy")),
+    ("import rules", ("-c", "from importlinter.cli import lint_imports_command as c; c()")),
+)
+
+
+def main() -> int:
+    """Runs what the first word asks for."""
+    words = sys.argv[1:]
+    if not words or words[0] not in ("demo", "test", "setup"):
+        print(__doc__)
+        return 2
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        print(
+            f"Python 3.11 to 3.13 is needed; this is {sys.version.split()[0]}.\n"
+            "Install one of them and start this file with it, for example: python3.12 start.py demo"
+        )
+        return 1
+    set_up(extras="dev" if words[0] == "test" else "")
+    if words[0] == "demo":
+        return run("-m", "selfseg", "demo", *words[1:])
+    if words[0] == "test":
+        return run_checks(words[1:])
+    print(f"ready: {PYTHON} -m selfseg --help")
+    return 0
+
+
+def set_up(extras: str) -> None:
+    """Makes `.venv` and installs the package, unless an earlier call did just that."""
+    stamp = VENV / f"installed-{extras or 'base'}"
+    wanted = hashlib.sha256(
+        (HERE / "pyproject.toml").read_bytes() + (HERE / "constraints.txt").read_bytes()
+    ).hexdigest()
+    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return
+    if not PYTHON.exists():
+        say("making an environment in .venv")
+        venv.create(VENV, with_pip=True, clear=VENV.exists())
+    say("installing (some minutes the first time; torch is the large one)")
+    target = f".[{extras}]" if extras else "."
+    status = run(
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--constraint",
+        "constraints.txt",
+        "--editable",
+        target,
+    )
+    if status != 0:
+        print("the installation failed; its last lines above say why. Nothing else was changed.")
+        raise SystemExit(status)
+    stamp.write_text(wanted)
+
+
+def run_checks(pytest_arguments: list[str]) -> int:
+    """Runs all checks, also after one has failed, and says which failed."""
+    failed = []
+    if not pytest_arguments:
+        for name, arguments in CHECKS:
+            say(name)
+            if run(*arguments) != 0:
+                failed.append(name)
+    say("tests")
+    if run("-m", "pytest", *pytest_arguments) != 0:
+        failed.append("tests")
+    say("failed: " + ", ".join(failed) if failed else "all checks passed")
+    return 1 if failed else 0
+
+
+def run(*arguments: str) -> int:
+    """Runs the environment's Python in the checkout."""
+    return subprocess.call([str(PYTHON), *arguments], cwd=HERE)
+
+
+def say(text: str) -> None:
+    """Prints a heading with the time, so that waiting is bearable."""
+    print(f"\n[{time.strftime('%H:%M:%S')}] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
