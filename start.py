@@ -90,7 +90,7 @@ def run_checks(pytest_arguments: list[str]) -> int:
             if run(*arguments) != 0:
                 failed.append(name)
     say("tests")
-    if run("-m", "pytest", *pytest_arguments) != 0:
+    if run("-m", "pytest", *(pytest_arguments or ("-n", "auto", "--dist", "loadfile"))) != 0:
         failed.append("tests")
     say("failed: " + ", ".join(failed) if failed else "all checks passed")
     return 1 if failed else 0

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests side by side: threads that wait for each other on busy cores are many times slower
+    # than one. Read by torch and NumPy when they are first imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -17,7 +17,7 @@ from selfseg.domain.labels import LabelScheme
 
 from .terminology import look_of
 
-GEOMETRY_TOLERANCE = 1e-4
+GEOMETRY_TOLERANCE = 1e-3
 """Allowed difference (mm, or direction cosine) of grids that should be the same."""
 
 ALGORITHM_TYPE = "AUTOMATIC"

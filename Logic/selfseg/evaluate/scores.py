@@ -18,13 +18,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from selfseg.arrays.metrics import JointCounts, Overlap, count_pairs
-from selfseg.domain.errors import DatasetError, FileFormatError
-from selfseg.domain.events import Notice, Progress, Reporter, silent
-from selfseg.domain.labels import Label, LabelScheme
-from selfseg.io.image_endings import list_images, name_without_ending
-from selfseg.io.images import grid_difference, read_label_map
-from selfseg.io.json_files import read_plain_json
+from ..arrays.metrics import JointCounts, Overlap, count_pairs
+from ..domain.errors import DatasetError, FileFormatError
+from ..domain.events import Notice, Progress, Reporter, silent
+from ..domain.labels import Label, LabelScheme
+from ..io.image_endings import list_images, name_without_ending
+from ..io.images import grid_difference, read_label_map
+from ..io.json_files import read_plain_json
 
 Metrics = Mapping[str, float | None]
 """One structure: Dice, IoU (None where undefined), FP, FN, TP, n_pred, n_ref (voxels)."""

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from selfseg.arrays.tile import gaussian_weights, tile_starts
-from selfseg.domain.case import FloatArray, PreprocessedCase
-from selfseg.domain.errors import Cancelled, ModelError
-from selfseg.domain.events import Progress, Reporter, silent
-from selfseg.domain.plan import ConfigurationPlan
+from ..arrays.tile import gaussian_weights, tile_starts
+from ..domain.case import FloatArray, PreprocessedCase
+from ..domain.errors import Cancelled, ModelError
+from ..domain.events import Progress, Reporter, silent
+from ..domain.plan import ConfigurationPlan
 
 
 class Backend(Protocol):

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfseg.arrays.axis_weights import Taps, bands, linear_taps, nearest_index, nearest_taps
-from selfseg.arrays.resample import separate_axis
-from selfseg.domain.case import FloatArray, IntArray, PreprocessRecord
-from selfseg.domain.errors import ModelError
-from selfseg.domain.labels import LabelScheme
+from ..arrays.axis_weights import Taps, bands, linear_taps, nearest_index, nearest_taps
+from ..arrays.resample import separate_axis
+from ..domain.case import FloatArray, IntArray, PreprocessRecord
+from ..domain.errors import ModelError
+from ..domain.labels import LabelScheme
 
 
 def restore(logits: FloatArray, record: PreprocessRecord, labels: LabelScheme) -> IntArray:

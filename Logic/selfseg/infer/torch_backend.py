@@ -10,12 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from selfseg.domain.case import FloatArray
-from selfseg.domain.errors import ModelError
-from selfseg.domain.plan import NetworkPlan
-from selfseg.network.devices import inference_dtype, pick_device
-from selfseg.network.unet import UNet, build_network
-
+from ..domain.case import FloatArray
+from ..domain.errors import ModelError
+from ..domain.plan import NetworkPlan
+from ..network.devices import inference_dtype, pick_device
+from ..network.unet import UNet, build_network
 from .engine import mirror_subsets
 
 __all__ = ["TorchBackend", "pick_device"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from selfseg.domain.errors import UsageError
+from ..domain.errors import UsageError
 
 
 def pick_device(name: str = "auto") -> torch.device:

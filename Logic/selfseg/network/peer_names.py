@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from selfseg.domain.errors import ModelError
+from ..domain.errors import ModelError
 
 T = TypeVar("T")
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from selfseg.domain.plan import NetworkPlan
-
+from ..domain.plan import NetworkPlan
 from .blocks import (
     ConvNorm,
     conv_stack,

@@ -15,8 +15,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from selfseg.domain.errors import PlanError
-from selfseg.domain.plan import (
+from ..domain.errors import PlanError
+from ..domain.plan import (
     ComputeTarget,
     ConfigurationPlan,
     Decision,
@@ -25,7 +25,6 @@ from selfseg.domain.plan import (
     SpeedProfile,
     SpeedSample,
 )
-
 from .cost import multiply_adds
 from .topology import find_topology
 

@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from selfseg.domain.plan import ConfigurationPlan
-
+from ..domain.plan import ConfigurationPlan
 from .constants import LOWRES_BELOW_COVERAGE, LOWRES_GAIN, LOWRES_STEP, SIMILAR_SPACING
 from .patch import Demands, FittedNetwork, fit_network
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from selfseg.domain.plan import DEFAULT_MEMORY_GB, Architecture, PlannerName
+from ..domain.plan import DEFAULT_MEMORY_GB, Architecture, PlannerName
 
 ANISOTROPY = 3.0
 """An axis is anisotropic above this ratio of spacings, and of sizes the other way round."""

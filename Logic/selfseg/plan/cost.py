@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from selfseg.domain.plan import NetworkPlan
+from ..domain.plan import NetworkPlan
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from selfseg.domain.fingerprint import Fingerprint
-from selfseg.domain.plan import ConfigurationPlan, Decision, Plan
-
+from ..domain.fingerprint import Fingerprint
+from ..domain.plan import ConfigurationPlan, Decision, Plan
 from .constants import (
     ANISOTROPY,
     COARSE_AXIS_PERCENTILE,

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfseg.domain.errors import PlanError
-from selfseg.domain.plan import NetworkPlan
-
+from ..domain.errors import PlanError
+from ..domain.plan import NetworkPlan
 from .constants import (
     FIRST_FEATURES,
     MAXIMUM_FEATURES,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from selfseg.domain.dataset import DatasetDescription
-from selfseg.domain.errors import PlanError
-from selfseg.domain.fingerprint import Fingerprint
-from selfseg.domain.geometry import Shape3, Vector3
-from selfseg.domain.plan import PLANNERS, ComputeTarget, Plan, PlannerName
-
+from ..domain.dataset import DatasetDescription
+from ..domain.errors import PlanError
+from ..domain.fingerprint import Fingerprint
+from ..domain.geometry import Shape3, Vector3
+from ..domain.plan import PLANNERS, ComputeTarget, Plan, PlannerName
 from .configurations import Normalisation, plan_configurations
 from .constants import MASK_NORMALISATION_BELOW, NORMALISATIONS, RULES
 from .decisions import explain

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selfseg.domain.geometry import Shape3, Vector3
-
+from ..domain.geometry import Shape3, Vector3
 from .constants import ANISOTROPY, COARSE_AXIS_MARGIN, COARSE_AXIS_PERCENTILE
 
 

@@ -14,8 +14,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from selfseg.domain.case import FloatArray
-
+from ..domain.case import FloatArray
 from .sampling import Patch
 
 

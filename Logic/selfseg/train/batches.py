@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from selfseg.domain.plan import ConfigurationPlan
-
+from ..domain.plan import ConfigurationPlan
 from .augment import Augmentation, apply_spatial, change_intensities, draw_spatial, mirror
 from .sampling import (
     CasesInMemory,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfseg.domain.errors import TrainingError
-from selfseg.io.atomic_files import written_atomically
-from selfseg.io.weights import write_weights
+from ..domain.errors import TrainingError
+from ..io.atomic_files import written_atomically
+from ..io.weights import write_weights
 
 SCHEMA = "selfseg.checkpoint/1"
 

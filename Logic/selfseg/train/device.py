@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import psutil
 import torch
 
-from selfseg.domain.errors import TrainingError
-from selfseg.network.devices import cpu_has_bfloat16
+from ..domain.errors import TrainingError
+from ..network.devices import cpu_has_bfloat16
 
 CACHE_SHARE = 0.25
 """Preprocessed cases are kept in memory where they fit this share of what is free."""

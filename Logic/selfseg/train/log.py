@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from selfseg.domain.errors import ProjectError
-from selfseg.domain.events import Event
+from ..domain.errors import ProjectError
+from ..domain.events import Event
 
 
 class TrainingLog:

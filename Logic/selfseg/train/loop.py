@@ -22,14 +22,13 @@ from typing import Any
 
 import torch
 
-from selfseg.domain.errors import Cancelled, TrainingError
-from selfseg.domain.events import EpochFinished, IterationFinished, Notice, Reporter
-from selfseg.domain.labels import LabelScheme
-from selfseg.domain.plan import ConfigurationPlan, Plan, Schedule
-from selfseg.io.json_files import write_json
-from selfseg.network.devices import pick_device
-from selfseg.network.unet import UNet, build_network
-
+from ..domain.errors import Cancelled, TrainingError
+from ..domain.events import EpochFinished, IterationFinished, Notice, Reporter
+from ..domain.labels import LabelScheme
+from ..domain.plan import ConfigurationPlan, Plan, Schedule
+from ..io.json_files import write_json
+from ..network.devices import pick_device
+from ..network.unet import UNet, build_network
 from . import device as devices
 from .augment import POLICIES
 from .batches import TRAINING_STREAM, VALIDATION_STREAM, BatchMaker, batches

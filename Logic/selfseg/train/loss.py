@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selfseg.domain.errors import TrainingError
-from selfseg.domain.labels import LabelScheme
+from ..domain.errors import TrainingError
+from ..domain.labels import LabelScheme
 
 SMOOTH = 1e-5
 """Added to numerator and denominator of Dice (RECIPE)."""

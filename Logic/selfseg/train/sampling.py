@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from selfseg.domain.case import FloatArray
-from selfseg.domain.errors import TrainingError
+from ..domain.case import FloatArray
+from ..domain.errors import TrainingError
 
 Index = tuple[int, ...]
 LabelArray = NDArray[np.int16]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from selfseg.domain.plan import Schedule
+from ..domain.plan import Schedule
 
 WARMUP_START = 0.1
 """Share of the learning rate that a warm-up begins with."""

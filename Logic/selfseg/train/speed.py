@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from selfseg.domain.labels import Label, LabelScheme
-from selfseg.domain.plan import NetworkPlan, SpeedProfile, SpeedSample
-from selfseg.network.devices import pick_device
-from selfseg.network.unet import build_network
-
+from ..domain.labels import Label, LabelScheme
+from ..domain.plan import NetworkPlan, SpeedProfile, SpeedSample
+from ..network.devices import pick_device
+from ..network.unet import build_network
 from . import device as devices
 from .loss import segmentation_loss
 

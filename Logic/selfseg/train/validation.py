@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from selfseg.domain.labels import LabelScheme
-
+from ..domain.labels import LabelScheme
 from .loss import head_targets
 
 EMA_KEPT = 0.9
@@ -35,11 +34,11 @@ class PseudoDice:
             self.counts[:, i] += torch.tensor([both, int(predicted.sum()), int(wanted.sum())])
 
     def scores(self) -> dict[str, float | None]:
-        """Dice per structure, by its key; None where neither prediction nor label has any."""
+        """Dice per structure, by its name; None where neither prediction nor label has any."""
         both, predicted, wanted = self.counts
         total = predicted + wanted
         return {
-            label.key: float(2 * both[i] / total[i]) if total[i] > 0 else None
+            label.name: float(2 * both[i] / total[i]) if total[i] > 0 else None
             for i, label in enumerate(self.scheme.foreground)
         }
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,98 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfseg.domain.dataset import DatasetDescription
-from selfseg.domain.errors import FileFormatError, PlanError, SelfsegError
-from selfseg.domain.fingerprint import Fingerprint, IntensityProperties
-from selfseg.domain.labels import Label, LabelScheme
-from selfseg.domain.plan import ComputeTarget, ConfigurationPlan, NetworkPlan, Plan
+from nnunet_examples import (
+    CASES,
+    arguments_of,
+    entry_of,
+    older_form,
+    plan_of,
+    same_decisions,
+    small_plan,
+    through_text,
+)
+from selfseg.domain.errors import FileFormatError, PlanError
 from selfseg.io.nnunet_json import (
-    description_from_nnunet,
-    description_to_nnunet,
-    fingerprint_from_nnunet,
-    fingerprint_to_nnunet,
     plan_from_nnunet,
     plan_to_nnunet,
 )
-from selfseg.plan.planner import make_plan
-
-CASES = sorted((Path(__file__).parents[1] / "plan" / "cases").glob("*.json"))
-CT = IntensityProperties(50.5, 48.0, 21.25, -1000.0, 1500.0, -70.5, 240.125)
-
-
-def through_text(value: Any) -> Any:
-    """What another program reads."""
-    return json.loads(json.dumps(value, allow_nan=False))
-
-
-def plan_of(path: Path) -> tuple[Plan, Fingerprint]:
-    content = json.loads(path.read_text())
-    fingerprint = fingerprint_from_nnunet(content["fingerprint"])
-    description = description_from_nnunet(content["dataset"])
-    return (
-        make_plan(fingerprint, description, content["planner"], content["gpu_memory_gb"]),
-        fingerprint,
-    )
-
-
-def same_decisions(read: Plan, plan: Plan) -> bool:
-    """Equal in all but what nnU-Net's file has no place for."""
-    return read == dataclasses.replace(
-        plan, target=read.target, schedule=read.schedule, decisions=read.decisions
-    )
-
-
-def small_plan(dimensions: int = 3, **changes: Any) -> Plan:
-    network = NetworkPlan(
-        "plain",
-        (32, 64, 128),
-        ((3,) * dimensions,) * 3,
-        ((1,) * dimensions, (2,) * dimensions, (2,) * dimensions),
-        (2, 2, 2),
-        (2, 2),
-    )
-    name = "2d" if dimensions == 2 else "3d_fullres"
-    configuration = ConfigurationPlan(
-        name=name,
-        spacing=(1.0,) * dimensions,
-        patch_size=(32,) * dimensions,
-        median_shape=(40.5,) * dimensions,
-        batch_size=2,
-        normalisation=("ct",),
-        normalise_in_mask=(False,),
-        batch_dice=False,
-        network=network,
-    )
-    description = DatasetDescription(
-        "small", ("CT",), LabelScheme((Label("organ", (1,)),)), case_count=3
-    )
-    plan = Plan(
-        "plain",
-        "plain",
-        description,
-        (1.0, 1.0, 1.0),
-        (40, 40, 40),
-        (0, 1, 2),
-        (0, 1, 2),
-        {name: configuration},
-        (CT,),
-        ComputeTarget(8.0),
-        recommended=(name,),
-    )
-    return dataclasses.replace(plan, **changes)
-
-
-def entry_of(content: dict[str, Any]) -> dict[str, Any]:
-    entry: dict[str, Any] = content["configurations"]["3d_fullres"]
-    return entry
-
-
-def arguments_of(content: dict[str, Any]) -> dict[str, Any]:
-    arguments: dict[str, Any] = entry_of(content)["architecture"]["arch_kwargs"]
-    return arguments
-
-
-# Plans
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
@@ -207,27 +128,6 @@ def test_the_reader_follows_the_files(ending: str, dimensions: int, reader: str)
     named = dataclasses.replace(description, reader="NibabelIOWithReorient")
     content = plan_to_nnunet(dataclasses.replace(plan, description=named))
     assert content["image_reader_writer"] == "NibabelIOWithReorient"
-
-
-def older_form(content: dict[str, Any]) -> dict[str, Any]:
-    """The same plans as nnU-Net wrote them before `architecture`."""
-    content = copy.deepcopy(content)
-    for entry in content["configurations"].values():
-        arguments = entry.pop("architecture")["arch_kwargs"]
-        entry |= {
-            "UNet_class_name": "PlainConvUNet",
-            "UNet_base_num_features": arguments["features_per_stage"][0],
-            "unet_max_num_features": max(arguments["features_per_stage"]),
-            "n_conv_per_stage_encoder": arguments["n_conv_per_stage"],
-            "n_conv_per_stage_decoder": arguments["n_conv_per_stage_decoder"],
-            "num_pool_per_axis": [len(arguments["strides"]) - 1] * len(entry["patch_size"]),
-            "pool_op_kernel_sizes": arguments["strides"],
-            "conv_kernel_sizes": arguments["kernel_sizes"],
-        }
-    content["foreground_intensity_properties_by_modality"] = content.pop(
-        "foreground_intensity_properties_per_channel"
-    )
-    return content
 
 
 def test_the_older_form_is_read() -> None:
@@ -347,134 +247,3 @@ def test_a_residual_network_with_extras_is_refused() -> None:
     content = through_text(plan_to_nnunet(plan))
     arguments_of(content).update(squeeze_excitation=False, stem_channels=None, block=None)
     assert same_decisions(plan_from_nnunet(content, plan.description), plan)
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in nested JSON."""
-    found = [path]
-    if isinstance(value, (dict, list)):
-        for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
-            found += places(entry, (*path, key))
-    return found
-
-
-def assert_read_or_refused(read: Callable[[Any], object], original: Any) -> None:
-    """Damages every place in every way: what is not read is refused with a cure."""
-    for place in places(original):
-        for replacement in WRONG:
-            cure = "read"
-            try:
-                read(damaged(original, place, replacement))
-            except SelfsegError as error:
-                cure = error.cure
-            assert cure, (place, replacement)
-
-
-def damaged(value: Any, path: tuple[Any, ...], replacement: Any) -> Any:
-    """A copy with the entry at that place replaced, or removed where `replacement` is ...."""
-    if not path:
-        return replacement if replacement is not ... else None
-    value = copy.deepcopy(value)
-    inner = value
-    for key in path[:-1]:
-        inner = inner[key]
-    if replacement is ...:
-        del inner[path[-1]]
-    else:
-        inner[path[-1]] = replacement
-    return value
-
-
-WRONG = (None, "x", -1, 0, 1.5, [], [[]], {}, {"0": {}}, True, [None], 10**30, float("nan"), ...)
-
-
-def test_no_damaged_plans_end_in_a_bare_python_error() -> None:
-    plan = small_plan()
-    content = through_text(plan_to_nnunet(plan))
-    content["configurations"]["wide"] = {"inherits_from": "3d_fullres", "batch_size": 4}
-    for original in (content, older_form(through_text(plan_to_nnunet(plan)))):
-        assert_read_or_refused(lambda c: plan_from_nnunet(c, plan.description), original)
-
-
-def test_a_wrong_type_is_named_with_its_place() -> None:
-    content = plan_to_nnunet(small_plan())
-    entry_of(content)["batch_size"] = "two"
-    with pytest.raises(FileFormatError, match=r"Expected `int`, got `str` - at `\$.batch_size`"):
-        plan_from_nnunet(content, small_plan().description)
-    with pytest.raises(FileFormatError, match=r"plans\.json"):
-        plan_from_nnunet([], small_plan().description)
-
-
-# Fingerprints
-
-numbers = st.floats(-1e6, 1e6)
-fingerprints = st.builds(
-    lambda rows, ratio, channels: Fingerprint(
-        tuple(spacing for spacing, _ in rows),
-        tuple(shape for _, shape in rows),
-        ratio,
-        tuple(channels),
-    ),
-    st.lists(
-        st.tuples(st.tuples(*[st.floats(1e-3, 1e3)] * 3), st.tuples(*[st.integers(1, 5000)] * 3)),
-        min_size=1,
-        max_size=5,
-    ),
-    st.floats(0.01, 1),
-    st.lists(st.builds(IntensityProperties, *[numbers] * 7), max_size=12),
-)
-
-
-@given(fingerprints)
-def test_a_fingerprint_survives_nnunets_form(fingerprint: Fingerprint) -> None:
-    content = through_text(fingerprint_to_nnunet(fingerprint))
-    assert fingerprint_from_nnunet(content) == fingerprint
-
-
-def test_channels_are_read_by_number_not_by_order() -> None:
-    fingerprint = Fingerprint(
-        ((1.0, 1.0, 1.0),), ((5, 5, 5),), 1.0,
-        tuple(dataclasses.replace(CT, mean=float(i)) for i in range(11)),
-    )  # fmt: skip
-    content = through_text(fingerprint_to_nnunet(fingerprint))
-    key = "foreground_intensity_properties_per_channel"
-    content[key] = dict(sorted(content[key].items()))  # "10" before "2"
-    assert fingerprint_from_nnunet(content) == fingerprint
-    content[key]["eleven"] = content[key].pop("10")
-    with pytest.raises(FileFormatError, match="number the channels"):
-        fingerprint_from_nnunet(content)
-
-
-def test_no_damaged_fingerprint_ends_in_a_bare_python_error() -> None:
-    content = json.loads(CASES[0].read_text())["fingerprint"]
-    assert_read_or_refused(fingerprint_from_nnunet, content)
-
-
-# Descriptions
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        LabelScheme((Label("organ", (1,)), Label("lesion", (4,)))),
-        LabelScheme((Label("organ", (1,)), Label("lesion", (2,))), ignore=3),
-        LabelScheme((Label("all", (1, 2)), Label("core", (2,))), (1, 2), ignore=3),
-    ],
-)
-def test_a_description_survives_nnunets_form(labels: LabelScheme) -> None:
-    description = DatasetDescription(
-        "Heads", ("T1", "T2"), labels, ".nrrd", 12, "SimpleITKIO", "CC0", "somebody"
-    )
-    content = through_text(description_to_nnunet(description))
-    assert description_from_nnunet(content) == description
-
-
-def test_the_folder_names_a_data_set_without_a_name(tmp_path: Path) -> None:
-    content = json.loads(CASES[0].read_text())["dataset"]
-    assert description_from_nnunet(content, tmp_path / "Dataset007").name == "Dataset007"
-
-
-@pytest.mark.parametrize("content", [None, [], "text", 3])
-def test_what_is_no_description_is_said_so(content: object) -> None:
-    with pytest.raises(FileFormatError, match=r"dataset\.json"):
-        description_from_nnunet(content)
