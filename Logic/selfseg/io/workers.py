@@ -161,7 +161,8 @@ def _named(name: str) -> Iterator[None]:
             "outside",
             expected="workers that live until their work is done",
             found="one is gone; mostly the system ran out of memory and ended it",
-            cure="run again with fewer processes, for example --workers 1; what is done is kept",
+            cure="run again with fewer processes, for example --workers 1; what is done is kept. "
+            'In a script of your own, call selfseg under `if __name__ == "__main__":`',
         ) from error
     except MemoryError as error:
         raise ProjectError(

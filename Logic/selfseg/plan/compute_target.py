@@ -65,8 +65,9 @@ CANDIDATES = (
 )
 """Largest first; the last is taken where nothing fits."""
 
-LEAST_PATCH = {2: 128 * 128, 3: 40 * 48 * 40}
-"""Voxels that a patch keeps, however short the time."""
+LEAST_PATCH_SHARE = 0.5
+"""Of the standard patch's length that every axis keeps, however short the time: a network that
+has seen only the neighbourhood of a structure finds it everywhere in a whole image."""
 
 LONG_STEPS = 25_000
 """From here on RECIPE's optimiser settings are right."""
@@ -198,7 +199,8 @@ def _fit(
     patch = configuration.patch_size
     while steps_of(fitted) < candidate.steps:
         smaller = _with_shorter_axis(configuration, patch)
-        if math.prod(smaller.patch_size) < LEAST_PATCH[len(patch)]:
+        lengths = zip(smaller.patch_size, configuration.patch_size, strict=True)
+        if any(short < LEAST_PATCH_SHARE * standard for short, standard in lengths):
             break
         patch = smaller.patch_size
         fitted = _apply(candidate, smaller)

@@ -14,7 +14,7 @@ from selfseg.domain.labels import LabelScheme
 from selfseg.domain.plan import ComputeTarget, Plan, Schedule, SpeedProfile, SpeedSample
 from selfseg.plan.compute_target import (
     DEFAULT_CPU_SECONDS,
-    LEAST_PATCH,
+    LEAST_PATCH_SHARE,
     expected_steps,
     fit_to_target,
 )
@@ -100,8 +100,10 @@ def test_every_target_gives_a_valid_plan_that_says_why(
         )
         strides = [math.prod(axis) for axis in zip(*network.strides, strict=True)]
         assert all(n % step == 0 for n, step in zip(configuration.patch_size, strides, strict=True))
-        least = LEAST_PATCH[len(configuration.patch_size)]
-        assert math.prod(configuration.patch_size) >= min(least, math.prod(standard.patch_size))
+        assert all(
+            a >= LEAST_PATCH_SHARE * b
+            for a, b in zip(configuration.patch_size, standard.patch_size, strict=True)
+        )
 
 
 @pytest.mark.parametrize("kind", SHAPES)
