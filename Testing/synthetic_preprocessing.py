@@ -45,25 +45,25 @@ class Recipe:
 GOLDEN = {
     "cubic": Recipe(
         (22, 31, 27), (1.0, 0.9, 1.1), (1.3, 0.7, 1.0),
-        ("ZScoreNormalization", "NoNormalization"), (False, False), (2, 0, 1), 3,
+        ("zscore", "nonorm"), (False, False), (2, 0, 1), 3,
     ),
     "thick_slices": Recipe(
         (7, 40, 44), (6.0, 0.8, 0.8), (4.0, 1.0, 1.1),
-        ("ZScoreNormalization",), (True,), border=2,
+        ("zscore",), (True,), border=2,
     ),
     "thick_target": Recipe(
-        (24, 26, 25), (1.0, 1.0, 1.0), (1.2, 4.0, 0.9), ("CTNormalization",), (False,),
+        (24, 26, 25), (1.0, 1.0, 1.0), (1.2, 4.0, 0.9), ("ct",), (False,),
     ),
     "two_coarse_axes": Recipe(
         (20, 21, 44), (2.0, 2.0, 0.5), (1.5, 1.0, 1.0),
-        ("RescaleTo01Normalization",), (False,),
+        ("rescale_to_0_1",), (False,),
     ),
     "slices_2d": Recipe(
-        (12, 28, 30), (2.0, 1.0, 1.0), (0.8, 1.2), ("ZScoreNormalization",), (False,),
+        (12, 28, 30), (2.0, 1.0, 1.0), (0.8, 1.2), ("zscore",), (False,),
     ),
     "flat_image": Recipe(
         (1, 45, 52), (999.0, 1.0, 1.0), (0.9, 1.2),
-        ("RGBTo01Normalization",) * 3, (False,) * 3,
+        ("rgb_to_0_1",) * 3, (False,) * 3,
     ),
 }  # fmt: skip
 

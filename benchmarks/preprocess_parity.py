@@ -31,6 +31,7 @@ sys.path.insert(0, str(PROJECT / "Testing"))
 from selfseg.domain.plan import Plan  # noqa: E402
 from selfseg.io.datasets import open_dataset  # noqa: E402
 from selfseg.io.images import read_case  # noqa: E402
+from selfseg.io.nnunet_plans import NORMALISATION_CLASSES  # noqa: E402
 from selfseg.preprocess.case import preprocess_case  # noqa: E402
 from synthetic_preprocessing import GOLDEN, GOLDEN_STEP, Recipe, made_case, made_plan  # noqa: E402
 
@@ -117,7 +118,7 @@ def peer_plans(plan: Plan, reader: str) -> dict[str, Any]:
                 "preprocessor_name": "DefaultPreprocessor",
                 "spacing": list(chosen.spacing),
                 "patch_size": list(chosen.patch_size),
-                "normalization_schemes": list(chosen.normalisation),
+                "normalization_schemes": [NORMALISATION_CLASSES[n] for n in chosen.normalisation],
                 "use_mask_for_norm": list(chosen.normalise_in_mask),
                 "resampling_fn_data": resample,
                 "resampling_fn_data_kwargs": common | {"is_seg": False, "order": 3},

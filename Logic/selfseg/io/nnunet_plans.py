@@ -41,14 +41,16 @@ _PLANNERS: Mapping[PlannerName, tuple[str, str]] = {
 _SHARED_IDENTIFIERS = ("2d", "3d_fullres")
 """Residual plans preprocess these as the plain plans do, and nnU-Net shares their data."""
 
-_NORMALISATIONS: Mapping[str, str] = {
+NORMALISATION_CLASSES: Mapping[str, str] = {
     "ct": "CTNormalization",
     "zscore": "ZScoreNormalization",
     "nonorm": "NoNormalization",
     "rescale_to_0_1": "RescaleTo01Normalization",
     "rgb_to_0_1": "RGBTo01Normalization",
 }
-_NORMALISATIONS_READ = {theirs: ours for ours, theirs in _NORMALISATIONS.items()}
+"""Our names of the normalisations, and nnU-Net's classes."""
+
+_NORMALISATIONS_READ = {theirs: ours for ours, theirs in NORMALISATION_CLASSES.items()}
 
 _RESAMPLING: Mapping[str, Mapping[str, object]] = {
     "data": {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None},
@@ -166,7 +168,9 @@ def _configuration_to_nnunet(
         "patch_size": list(configuration.patch_size),
         "median_image_size_in_voxels": list(configuration.median_shape),
         "spacing": list(configuration.spacing),
-        "normalization_schemes": [_NORMALISATIONS[name] for name in configuration.normalisation],
+        "normalization_schemes": [
+            NORMALISATION_CLASSES[name] for name in configuration.normalisation
+        ],
         "use_mask_for_norm": list(configuration.normalise_in_mask),
     }
     for kind, arguments in _RESAMPLING.items():

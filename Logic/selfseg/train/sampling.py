@@ -137,11 +137,12 @@ def choose_start(
 ) -> tuple[int, int, int]:
     """Draws the corner of a patch, (z, y, x); may be negative.
 
-    Unforced patches lie anywhere within the image; along an axis shorter than the patch they
-    are centred. Forced ones are centred on a random voxel of a random structure that the case
-    holds, and moved so that they do not reach further over the border than they must. Where
-    voxels may be ignored, unforced patches are centred on annotated voxels in the same way. A
-    2D patch is one slice thick.
+    A patch is centred on a voxel and then moved so that it reaches no further over the border
+    than it must. The voxel of an unforced patch is any of the image, or any annotated one where
+    voxels may be ignored; that of a forced one belongs to a random structure that the case
+    holds. nnU-Net draws the corner of unforced patches instead, which shows the borders of an
+    image much more rarely than its middle (docs/decisions/0006-patch-positions.md). A 2D patch
+    is one slice thick.
 
     Args:
         case: where to look.
@@ -155,14 +156,14 @@ def choose_start(
     highest = lowest + np.maximum(shape - size, 0)
     structures = [v for key, v in case.foreground.items() if key != ANNOTATED and len(v)]
     annotated = case.foreground.get(ANNOTATED)
-    candidates = annotated
     if forced and structures:
         candidates = structures[rng.integers(len(structures))]
-    if candidates is not None and len(candidates):
         voxel = np.asarray(candidates[rng.integers(len(candidates))])
-        start = np.clip(voxel - size // 2, lowest, highest)
+    elif annotated is not None and len(annotated):
+        voxel = np.asarray(annotated[rng.integers(len(annotated))])
     else:
-        start = rng.integers(lowest, highest, endpoint=True)
+        voxel = rng.integers(0, shape)
+    start = np.clip(voxel - size // 2, lowest, highest)
     return int(start[0]), int(start[1]), int(start[2])
 
 

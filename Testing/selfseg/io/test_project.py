@@ -43,7 +43,7 @@ PLAN = Plan(
             (4, 4, 4),
             (4.0, 4.0, 4.0),
             2,
-            ("CTNormalization",),
+            ("ct",),
             (False,),
             False,
             NetworkPlan("plain", (8,), ((3, 3, 3),), ((1, 1, 1),), (2,), ()),

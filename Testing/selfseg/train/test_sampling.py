@@ -54,6 +54,15 @@ def test_patches_reach_no_further_over_the_border_than_they_must(
             assert a == -((size - n) // 2)
 
 
+def test_the_border_of_an_image_is_seen_about_as_often_as_its_middle(make_case: Any) -> None:
+    case = make_case(0, (40, 40, 40))
+    rng = np.random.default_rng(0)
+    starts = np.array([choose_start(case, (20, 20, 20), False, rng) for _ in range(600)])
+    at_the_border = (starts == 0).mean(axis=0)
+    assert (at_the_border > 0.2).all()  # drawing the corner would give 1/21
+    assert ((starts == 20).mean(axis=0) > 0.15).all()
+
+
 def test_forced_patches_contain_foreground(make_case: Any) -> None:
     case = make_case(0, (40, 40, 40))
     for seed in range(50):
