@@ -29,12 +29,12 @@ from selfseg.domain.events import EpochFinished, Event
 from selfseg.domain.plan import ConfigurationPlan, Schedule
 from selfseg.evaluate.scores import score_case
 from selfseg.infer.torch_backend import TorchBackend
+from selfseg.io.case_store import open_case
 from selfseg.io.datasets import open_dataset
 from selfseg.io.images import read_label_map
 from selfseg.io.project import Project
 from selfseg.io.weights import read_weights
 from selfseg.plan.topology import find_topology
-from selfseg.stages.learn import stored_cases
 from selfseg.stages.segment import segment_case
 from selfseg.train.loop import TrainingTask, train
 
@@ -102,8 +102,9 @@ def main() -> None:
         parser.error(f"unknown settings: {', '.join(settings)}")
     identifiers = [case.identifier for case in dataset.cases]
     split = split_for_fold(splits_of(dataset), options.fold, identifiers)
-    training = stored_cases(project, plan, options.configuration, split.train)
-    validation = stored_cases(project, plan, options.configuration, split.validation)
+    folder = project.preprocessed_folder(plan.name, options.configuration)
+    training = tuple(open_case(folder, identifier) for identifier in split.train)
+    validation = tuple(open_case(folder, identifier) for identifier in split.validation)
 
     def report(event: Event) -> None:
         if options.verbose and isinstance(event, EpochFinished):

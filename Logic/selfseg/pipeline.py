@@ -130,18 +130,10 @@ def train(
         prepare.preprocess_project(
             home, data, chosen, configuration, workers=workers, reporter=reporter
         )
-        learn.train_fold(
-            home,
-            data,
-            chosen,
-            configuration,
-            fold,
-            device=device,
-            seed=seed,
-            seconds=time_budget,
-            reporter=reporter,
-            should_stop=should_stop,
+        fold_run = learn.FoldRun(
+            home, data, chosen, configuration, fold, device, reporter, should_stop
         )
+        learn.train_fold(fold_run, seconds=time_budget, seed=seed)
 
 
 def predict(
@@ -319,21 +311,11 @@ def run(
         )
         chosen = measure.with_length(chosen, epochs, iterations)
         for position, (name, fold) in enumerate(trainings):
-            share = watch.share(len(trainings) - position)
-            budget.train_and_judge(
-                home,
-                data,
-                chosen,
-                name,
-                fold,
-                share,
-                device=device,
-                checkpoint=checkpoint,
-                seed=seed,
-                reporter=reporter,
-                should_stop=should_stop,
-                clock=clock,
+            fold_run = learn.FoldRun(
+                home, data, chosen, name, fold, device, reporter, should_stop, clock
             )
+            share = watch.share(len(trainings) - position)
+            budget.train_and_judge(fold_run, share, checkpoint=checkpoint, seed=seed)
         summary.write_project_report(home, data, chosen, reporter=reporter)
     return home
 
