@@ -14,6 +14,7 @@ from .domain.events import (
     CaseFinished,
     EpochFinished,
     Event,
+    IterationFinished,
     Notice,
     Progress,
     Reporter,
@@ -155,11 +156,16 @@ class StopRequest:
             threading.Thread(target=self._wait_for_stdin, daemon=True).start()
 
     def checking(self, reporter: Reporter) -> Reporter:
-        """A reporter that ends the work at its next event once a stop was requested."""
+        """A reporter that ends the work at its next event once a stop was requested.
+
+        Not at an event of training, which polls the request itself and saves before it ends.
+        """
 
         def report(event: Event) -> None:
             reporter(event)
-            if self() and threading.current_thread() is threading.main_thread():
+            training = isinstance(event, IterationFinished | EpochFinished)
+            here = threading.current_thread() is threading.main_thread()
+            if self() and here and not training:
                 raise Cancelled(
                     "stopped as you asked", cure="give the same command again to go on from here"
                 )
