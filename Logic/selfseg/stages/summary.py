@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,14 @@ from ..domain.plan import Plan
 from ..evaluate.scores import CaseScores, Scores, read_case_scores, summarise_cases
 from ..io.images import read_case, read_label_map
 from ..io.project import Project
-from ..report.content import OverlayCase, ReportContent, TrainingRun, choose_cases, read_log
+from ..report.content import (
+    OverlayCase,
+    ReportContent,
+    TrainingRun,
+    choose_cases,
+    mean_case_dice,
+    read_log,
+)
 from ..report.html import write_report, write_report_json
 
 
@@ -117,7 +124,7 @@ def _overlays(
                 reference=reference,
                 spacing=raw.geometry.spacing,
                 direction=raw.geometry.direction,
-                score=_mean_dice(entry),
+                score=mean_case_dice(entry),
                 title=title,
             )
         )
@@ -127,8 +134,3 @@ def _overlays(
 def _picture(channels: np.ndarray[Any, Any], dataset: Dataset) -> np.ndarray[Any, Any]:
     colour = channels.shape[:2] == (3, 1) and dataset.description.file_ending not in (".nii.gz",)
     return np.moveaxis(channels, 0, -1) if colour else channels[0]
-
-
-def _mean_dice(entry: Mapping[str, Any]) -> float | None:
-    values = [m["Dice"] for m in entry["metrics"].values() if m["Dice"] is not None]
-    return sum(values) / len(values) if values else None

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +10,8 @@ from selfseg.infer.torch_backend import TorchBackend, pick_device
 from selfseg.network.devices import inference_dtype
 from selfseg.network.unet import build_network
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PLANS = {
     "plain 3d": NetworkPlan(
         "plain", (4, 8), ((1, 3, 3), (3, 3, 3)), ((1, 1, 1), (1, 2, 2)), (2, 2), (2,)
@@ -20,15 +20,6 @@ PLANS = {
         "residual", (4, 8), ((3, 3), (3, 3)), ((1, 1), (2, 2)), (1, 2), (1,)
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from threads, which only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def some_weights(plan: NetworkPlan, seed: int) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,11 @@ from selfseg.network.blocks import InstanceNorm, ResidualBlock
 from selfseg.network.peer_names import from_peer_names
 from selfseg.network.unet import UNet, build_network
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GOLDEN = Path(__file__).with_name("peer_logits.npz")
 TINY = ("tiny_plain_2d", "tiny_plain_3d", "tiny_residual_2d", "tiny_residual_3d")
 CHANNELS, HEADS = 2, 3
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from threads, which only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def seeded_array(name: str, shape: tuple[int, ...]) -> np.ndarray:
