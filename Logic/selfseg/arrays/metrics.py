@@ -1,4 +1,4 @@
-"""Overlap of label maps, from one pass that counts pairs of values."""
+"""Overlap and confusion of label maps, from one pass that counts pairs of values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
+
+Box = tuple[slice, slice, slice]
 
 TABLE_LIMIT = 1 << 16
 """Label values below this are looked up in a table; others are searched for."""
@@ -33,6 +36,23 @@ class Overlap:
         """TP / (TP + FP + FN); None where the structure is in neither map."""
         total = self.true_positives + self.false_positives + self.false_negatives
         return self.true_positives / total if total else None
+
+    @property
+    def reference_size(self) -> int:
+        """Voxels of the structure in the reference."""
+        return self.true_positives + self.false_negatives
+
+    @property
+    def prediction_size(self) -> int:
+        """Voxels of the structure in the prediction."""
+        return self.true_positives + self.false_positives
+
+    @property
+    def relative_volume_difference(self) -> float | None:
+        """(prediction - reference) / reference; None where the reference is empty."""
+        if not self.reference_size:
+            return None
+        return (self.prediction_size - self.reference_size) / self.reference_size
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,18 @@ class JointCounts:
             true_negatives=int(self.counts[outside][:, ~members].sum()),
         )
 
+    def confusion(self, ignore: int | None = None) -> dict[int, dict[int, int]]:
+        """Voxels by reference value, then by predicted value; pairs that never meet left out.
+
+        Args:
+            ignore: reference voxels of this value count nowhere.
+        """
+        return {
+            value: {self.values[j]: int(row[j]) for j in np.flatnonzero(row)}
+            for value, row in zip(self.values, self.counts, strict=True)
+            if value != ignore and row.any()
+        }
+
 
 def count_pairs(reference: NDArray[Any], prediction: NDArray[Any]) -> JointCounts:
     """Counts pairs of values over two label maps (Z, Y, X) of whole numbers.
@@ -86,6 +118,30 @@ def count_pairs(reference: NDArray[Any], prediction: NDArray[Any]) -> JointCount
         pairs = indices(part) * size + indices(other)
         counts += np.bincount(pairs.ravel(), minlength=size * size)
     return JointCounts(values, counts.reshape(size, size))
+
+
+def boxes_of_values(labels: NDArray[Any], values: Sequence[int]) -> dict[int, Box]:
+    """Where each value lies: slices (Z, Y, X) around its voxels; values that do not occur left out.
+
+    Args:
+        labels: (Z, Y, X) whole numbers.
+        values: all values that `labels` may hold, sorted.
+    """
+    present = [value for value in values if value > 0]
+    if not present:
+        return {}
+    if values[0] < 0 or present[-1] >= TABLE_LIMIT:
+        # `find_objects` makes a list as long as the largest value.
+        labels = np.searchsorted(np.array(values), labels) + 1
+        names = dict(enumerate(values))
+    else:
+        names = {value - 1: value for value in present}
+    found = ndimage.find_objects(labels)
+    return {
+        value: found[place]
+        for place, value in names.items()
+        if value > 0 and place < len(found) and found[place] is not None
+    }
 
 
 def _values(part: NDArray[Any]) -> Iterator[int]:

@@ -1,113 +1,61 @@
-"""Dice and IoU per structure and case, for label maps in memory and in folders.
-
-The JSON form (`Scores.as_mapping`) is read by others and does not change:
-
-    {"foreground_mean": {"Dice": ..., "IoU": ..., "FP": ..., ...},
-     "mean": {"1": {...}, "(1, 2)": {...}},
-     "metric_per_case": [{"reference_file", "prediction_file", "metrics": {"1": {...}}}]}
-
-A structure in neither map has no Dice: null, left out of every mean (RECIPE).
-"""
+"""Scores of label map files against references, case by case, for pairs and for folders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
-from ..arrays.metrics import JointCounts, Overlap, count_pairs
-from ..domain.errors import DatasetError, FileFormatError
-from ..domain.events import Notice, Progress, Reporter, silent
-from ..domain.labels import Label, LabelScheme
+from ..domain.errors import DatasetError
+from ..domain.events import Event, Notice, Progress, Reporter, silent
+from ..domain.labels import LabelScheme
 from ..io.image_endings import list_images, name_without_ending
 from ..io.images import grid_difference, read_label_map
-from ..io.json_files import read_plain_json
+from ..io.workers import map_cases, worker_count
+from .case import (
+    METRIC_NAMES,
+    OVERLAP_NAMES,
+    TOLERANCE_MM,
+    CaseMetrics,
+    absent,
+    measure_case,
+    score_case,
+)
+from .results import CaseScores, Scores, read_case_scores, summarise_cases
 
-Metrics = Mapping[str, float | None]
-"""One structure: Dice, IoU (None where undefined), FP, FN, TP, n_pred, n_ref (voxels)."""
+__all__ = [
+    "CaseScores",
+    "Scores",
+    "evaluate_files",
+    "evaluate_folders",
+    "read_case_scores",
+    "score_case",
+    "summarise_cases",
+]
 
-METRIC_NAMES = ("Dice", "IoU", "FP", "FN", "TP", "n_pred", "n_ref")
+Pair = tuple[Path, Path]
 
+PROBE_SECONDS = 2.0
+"""After this long the remaining time is estimated; the first case is slower than the others."""
 
-@dataclass(frozen=True)
-class CaseScores:
-    """The scores of one case; `metrics` by structure: "3", or "(1, 2)" for a region."""
+WORTH_SECONDS = 10.0
+"""Remaining work of more than this is shared out; starting processes takes a second or two."""
 
-    reference_file: str
-    prediction_file: str
-    metrics: Mapping[str, Metrics]
-
-    @property
-    def identifier(self) -> str:
-        """The case's name."""
-        return name_without_ending(self.prediction_file)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of some cases, and their means over cases per structure."""
-
-    cases: tuple[CaseScores, ...]
-    mean: Mapping[str, Metrics]
-
-    def mean_foreground(self, metric: str = "Dice") -> float | None:
-        """Mean over structures of their means over cases; None where nothing is defined."""
-        return _mean(entry[metric] for entry in self.mean.values())
-
-    def as_mapping(self) -> dict[str, Any]:
-        """The JSON form; see the module."""
-        return {
-            "foreground_mean": {name: self.mean_foreground(name) for name in METRIC_NAMES},
-            "mean": {key: dict(entry) for key, entry in self.mean.items()},
-            "metric_per_case": [
-                {
-                    "reference_file": case.reference_file,
-                    "prediction_file": case.prediction_file,
-                    "metrics": {key: dict(entry) for key, entry in case.metrics.items()},
-                }
-                for case in self.cases
-            ],
-        }
-
-
-def summarise_cases(cases: Sequence[CaseScores]) -> Scores:
-    """Means over cases, those left out in which a structure has no value."""
-    keys = dict.fromkeys(key for case in cases for key in case.metrics)
-    mean = {
-        key: {
-            name: _mean(case.metrics[key][name] for case in cases if key in case.metrics)
-            for name in METRIC_NAMES
-        }
-        for key in keys
-    }
-    return Scores(tuple(cases), mean)
-
-
-def score_case(
-    reference: NDArray[Any], prediction: NDArray[Any], labels: LabelScheme
-) -> dict[str, Metrics]:
-    """The metrics of every structure of a case in memory.
-
-    Args:
-        reference: (Z, Y, X) label values; voxels with the ignore value count nowhere.
-        prediction: (Z, Y, X) label values.
-        labels: the structures, regions included.
-
-    Raises:
-        DatasetError: the shapes differ.
-    """
-    if reference.shape != prediction.shape:
-        raise _shape_error(reference.shape, prediction.shape, None)
-    return _metrics(count_pairs(reference, prediction), labels)
+BYTES_PER_VOXEL = 40
+"""Peak memory of a case: two label maps as read (up to 8 bytes each), and, for a structure that
+fills the image, the distance map with nearest points (12) and masks and components."""
 
 
 def evaluate_files(
-    pairs: Sequence[tuple[Path, Path]],
+    pairs: Sequence[Pair],
     labels: LabelScheme | None = None,
     *,
+    overlap_only: bool = False,
+    tolerance_mm: float = TOLERANCE_MM,
+    groups: Mapping[str, str] | None = None,
+    workers: int | None = None,
     reporter: Reporter = silent,
 ) -> Scores:
     """Scores label map files against references.
@@ -115,23 +63,35 @@ def evaluate_files(
     Args:
         pairs: (reference, prediction).
         labels: the structures; every value above 0 that any file holds otherwise.
+        overlap_only: leaves out all that needs shapes: distances, volumes in ml, lesions.
+        tolerance_mm: of surface Dice.
+        groups: group (patient) by case name, for the confidence intervals.
+        workers: processes; otherwise one, and as many as memory allows where that takes long.
         reporter: is told about every case, and of grids that differ.
 
     Raises:
         DatasetError: a pair has different shapes.
         ImageError: a file cannot be read.
     """
-    counts = []
-    for done, (reference, prediction) in enumerate(pairs):
-        counts.append(_count_files(reference, prediction, reporter))
-        reporter(Progress("evaluate", done + 1, len(pairs), detail=prediction.name))
-    scheme = _scheme_of(counts) if labels is None else labels
+    work = partial(_score_files, labels=labels, tolerance_mm=None if overlap_only else tolerance_mm)
+    scored = []
+    for found in _score_all(pairs, work, workers, reporter):
+        if found.notice:
+            reporter(Notice(found.notice, level="warning"))
+        scored.append(found.metrics)
+    keys = _all_keys(scored, labels)
+    nothing = absent(OVERLAP_NAMES if overlap_only else METRIC_NAMES)
     return summarise_cases(
         [
             CaseScores(
-                str(reference), str(prediction), {} if scheme is None else _metrics(count, scheme)
+                str(reference),
+                str(prediction),
+                {key: metrics.structures.get(key, nothing) for key in keys},
+                metrics.confusion,
+                None if overlap_only else tolerance_mm,
+                (groups or {}).get(name_without_ending(prediction)),
             )
-            for (reference, prediction), count in zip(pairs, counts, strict=True)
+            for (reference, prediction), metrics in zip(pairs, scored, strict=True)
         ]
     )
 
@@ -141,6 +101,10 @@ def evaluate_folders(
     prediction: Path,
     labels: LabelScheme | None = None,
     *,
+    overlap_only: bool = False,
+    tolerance_mm: float = TOLERANCE_MM,
+    groups: Mapping[str, str] | None = None,
+    workers: int | None = None,
     reporter: Reporter = silent,
 ) -> Scores:
     """Scores every reference of a folder against the prediction of the same name.
@@ -150,8 +114,12 @@ def evaluate_folders(
     Args:
         reference: folder of reference label maps; every one needs its prediction.
         prediction: folder of predicted label maps.
-        labels: see `evaluate_files`.
-        reporter: see `evaluate_files`; is also told about predictions without a reference.
+        labels: see `evaluate_files`, as for all arguments below.
+        overlap_only: no shapes.
+        tolerance_mm: of surface Dice.
+        groups: by case name.
+        workers: processes.
+        reporter: is also told about predictions without a reference.
 
     Raises:
         DatasetError: no reference, a prediction is missing, or shapes differ.
@@ -184,79 +152,82 @@ def evaluate_folders(
             )
         )
     pairs = [(references[name], predictions[name]) for name in sorted(references)]
-    return evaluate_files(pairs, labels, reporter=reporter)
+    return evaluate_files(
+        pairs,
+        labels,
+        overlap_only=overlap_only,
+        tolerance_mm=tolerance_mm,
+        groups=groups,
+        workers=workers,
+        reporter=reporter,
+    )
 
 
-def read_case_scores(path: Path) -> tuple[CaseScores, ...]:
-    """Reads the cases of a score file (ours, or nnU-Net's summary.json).
-
-    Raises:
-        FileFormatError: not such a file.
-    """
-    content = read_plain_json(path)
-    try:
-        return tuple(
-            CaseScores(
-                str(entry["reference_file"]),
-                str(entry["prediction_file"]),
-                {
-                    str(key): {name: _number(metrics[name]) for name in METRIC_NAMES}
-                    for key, metrics in entry["metrics"].items()
-                },
-            )
-            for entry in content["metric_per_case"]
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileFormatError(
-            "this is no score file",
-            expected='"metric_per_case" with files and metrics, as `selfseg evaluate` writes it',
-            found=f"{type(error).__name__}: {error}",
-            cure="score the cases again with `selfseg evaluate`",
-            path=path,
-        ) from error
+@dataclass(frozen=True)
+class _Scored:
+    metrics: CaseMetrics
+    notice: str
+    voxels: int
 
 
-def _metrics(counts: JointCounts, labels: LabelScheme) -> dict[str, Metrics]:
-    return {
-        label.key: _as_metrics(counts.overlap(label.values, labels.ignore))
-        for label in labels.foreground
-    }
-
-
-def _as_metrics(overlap: Overlap) -> Metrics:
-    return {
-        "Dice": overlap.dice,
-        "IoU": overlap.iou,
-        "FP": overlap.false_positives,
-        "FN": overlap.false_negatives,
-        "TP": overlap.true_positives,
-        "n_pred": overlap.true_positives + overlap.false_positives,
-        "n_ref": overlap.true_positives + overlap.false_negatives,
-    }
-
-
-def _count_files(reference: Path, prediction: Path, reporter: Reporter) -> JointCounts:
+def _score_files(pair: Pair, *, labels: LabelScheme | None, tolerance_mm: float | None) -> _Scored:
+    reference, prediction = pair
     truth, grid = read_label_map(reference)
     predicted, other = read_label_map(prediction)
-    if truth.shape != predicted.shape:
-        raise _shape_error(truth.shape, predicted.shape, prediction)
+    spacing, tolerance = (None, 0.0) if tolerance_mm is None else (grid.spacing, tolerance_mm)
+    metrics = measure_case(truth, predicted, labels, spacing, tolerance_mm=tolerance)
     difference = grid_difference(grid, other)
-    if difference:
-        reporter(
-            Notice(
-                f"{prediction.name} lies elsewhere than its reference ({difference}); "
-                "it is compared voxel by voxel",
-                level="warning",
-            )
+    notice = (
+        f"{prediction.name} lies elsewhere than its reference ({difference}); "
+        "it is compared voxel by voxel"
+        if difference
+        else ""
+    )
+    return _Scored(metrics, notice, truth.size)
+
+
+def _score_all(
+    pairs: Sequence[Pair],
+    work: Callable[[Pair], _Scored],
+    workers: int | None,
+    reporter: Reporter,
+) -> Iterator[_Scored]:
+    done, start = 0, time.monotonic()
+
+    def report(event: Event) -> None:
+        if isinstance(event, Progress):
+            event = replace(event, done=event.done + done, total=len(pairs))
+        reporter(event)
+
+    def score(part: Sequence[Pair], count: int) -> Iterator[_Scored]:
+        return map_cases(
+            work, part, workers=count, stage="evaluate", name=_name_of_pair, reporter=report
         )
-    return count_pairs(truth, predicted)
+
+    if workers is not None:
+        yield from score(pairs, worker_count(workers, len(pairs), 0.0))
+        return
+    largest = taken = 0
+    for found in score(pairs, 1):
+        largest, taken = max(largest, found.voxels), taken + 1
+        yield found
+        seconds = time.monotonic() - start
+        if seconds > PROBE_SECONDS and seconds / taken * (len(pairs) - taken) > WORTH_SECONDS:
+            break
+    done = taken
+    rest = pairs[taken:]
+    yield from score(rest, worker_count(None, len(rest), largest * BYTES_PER_VOXEL))
 
 
-def _scheme_of(counts: Iterable[JointCounts]) -> LabelScheme | None:
-    values = sorted({value for count in counts for value in count.values if value > 0})
-    if not values:
-        return None
-    return LabelScheme(tuple(Label(str(value), (value,)) for value in values))
+def _name_of_pair(pair: Pair) -> str:
+    return pair[1].name
+
+
+def _all_keys(scored: Sequence[CaseMetrics], labels: LabelScheme | None) -> list[str]:
+    if labels is not None:
+        return [label.key for label in labels.foreground]
+    # Without a scheme every key is a label value.
+    return sorted({key for metrics in scored for key in metrics.structures}, key=int)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -273,26 +244,3 @@ def _by_name(folder: Path) -> dict[str, Path]:
             )
         found[name] = path
     return found
-
-
-def _shape_error(
-    expected: tuple[int, ...], found: tuple[int, ...], path: Path | None
-) -> DatasetError:
-    return DatasetError(
-        "the prediction does not have the shape of its reference",
-        expected=f"{expected} voxels (Z, Y, X)",
-        found=str(found),
-        cure="compare label maps of the same image on its own grid",
-        path=path,
-    )
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None
-
-
-def _number(value: Any) -> float | None:
-    if value is None or value != value:  # nnU-Net writes NaN where nothing is defined
-        return None
-    return value if isinstance(value, int) else float(value)
