@@ -6,6 +6,8 @@ import json
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, TextIO
 
@@ -20,7 +22,16 @@ from .domain.events import (
     Reporter,
     StageFinished,
     StageStarted,
+    ValidationFinished,
 )
+
+REDRAW_SECONDS = 0.2
+"""A bar of training is drawn anew no more often than this."""
+
+LISTED_STRUCTURES = 6
+"""With more structures an epoch's line names the worst ones only."""
+
+WORST_STRUCTURES = 3
 
 
 def duration(seconds: float) -> str:
@@ -52,23 +63,30 @@ class TerminalBars:
     """A bar with the remaining time for each stage, and a line for what is worth one.
 
     Everything is written to `stream` (standard error), so that standard output holds
-    results only.
+    results only. A training's bar moves with every step; where `stream` is a file and no
+    terminal, it is left out: days of it would fill the file.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._stream = stream or sys.stderr
+        self._clock = clock
         self._bar: Any = None
-        self._stage = ""
+        self._drawn_at = 0.0
+        self._epochs: int | None = None
 
     def __call__(self, event: Event) -> None:
         """Draws the event."""
         match event:
             case StageStarted():
                 self._end_bar()
-                self._stage = event.stage
+                self._epochs = None
                 self._line(f"{event.stage} ...")
             case Progress():
                 self._advance(event)
+            case IterationFinished():
+                self._iteration(event)
             case StageFinished():
                 self._end_bar()
                 done = "already done" if event.skipped else duration(event.seconds)
@@ -78,7 +96,11 @@ class TerminalBars:
                 mark = "warning: " if event.level == "warning" else ""
                 self._line(f"  {mark}{event.text}")
             case EpochFinished():
-                self._epoch(event)
+                self._epochs = event.epochs
+                self._line(_epoch_line(event))
+            case ValidationFinished():
+                self._end_bar()
+                self._line(_validation_line(event))
             case CaseFinished() if event.path:
                 self._line(f"  {event.identifier} -> {event.path} ({duration(event.seconds)})")
             case _:
@@ -89,37 +111,53 @@ class TerminalBars:
         self._end_bar()
 
     def _advance(self, event: Progress) -> None:
+        bar = self._bar_named(event.stage, event.total)
+        left = "" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left"
+        bar.set_description_str(f"{left}  {event.detail}".strip(), refresh=False)
+        bar.total = event.total
+        bar.n = min(event.done, event.total)
+        bar.refresh() if event.done >= event.total else bar.update(0)
+
+    def _iteration(self, event: IterationFinished) -> None:
+        """Moves the bar of the present epoch."""
+        size = event.epoch_iterations
+        if not size or not self._stream.isatty():
+            return
+        now = self._clock()
+        done = (event.iteration - 1) % size + 1
+        if done < size and now - self._drawn_at < REDRAW_SECONDS:
+            return
+        self._drawn_at = now
+        bar = self._bar_named("epoch", size)
+        number = f"epoch {(event.iteration - 1) // size + 1}"
+        bar.unit = number if self._epochs is None else f"{number}/{self._epochs}"
+        parts = [f"loss {event.loss:.3f}"]
+        if event.samples_per_second:
+            parts.append(f"{event.samples_per_second:.3g} samples/s")
+        if event.eta_seconds is not None:
+            parts.append(f"{duration(event.eta_seconds)} left")
+        bar.set_description_str(", ".join(parts), refresh=False)
+        bar.total, bar.n = size, done
+        bar.refresh()
+
+    def _bar_named(self, stage: str, total: float) -> Any:
+        if self._bar is not None and self._bar.stage != stage:
+            self._end_bar()
         if self._bar is None:
             from tqdm import tqdm
 
+            # tqdm sets a comma before its postfix; its description, set last, has none.
             self._bar = tqdm(
-                total=event.total,
+                total=total,
                 file=self._stream,
                 leave=False,
                 dynamic_ncols=True,
-                desc=f"  {event.stage}",
-                bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}",
-                mininterval=0.2,
+                unit=stage,
+                bar_format="  {unit} {percentage:3.0f}%|{bar}| {desc}",
+                mininterval=REDRAW_SECONDS,
             )
-        if event.eta_seconds is not None:
-            detail = f"{duration(event.eta_seconds)} left"
-            self._bar.set_postfix_str(f"{detail}  {event.detail}".rstrip(), refresh=False)
-        elif event.detail:
-            self._bar.set_postfix_str(event.detail, refresh=False)
-        self._bar.total = event.total
-        self._bar.n = min(event.done, event.total)
-        self._bar.refresh() if event.done >= event.total else self._bar.update(0)
-
-    def _epoch(self, event: EpochFinished) -> None:
-        dice = "  ".join(
-            f"{name} {value:.3f}" if value is not None else f"{name} -"
-            for name, value in event.pseudo_dice.items()
-        )
-        left = "" if event.eta_seconds is None else f", {duration(event.eta_seconds)} left"
-        self._line(
-            f"  epoch {event.epoch + 1}: loss {event.train_loss:.3f} / "
-            f"{event.validation_loss:.3f}, pseudo Dice {dice}{left}"
-        )
+            self._bar.stage = stage
+        return self._bar
 
     def _line(self, text: str) -> None:
         if self._bar is not None:
@@ -132,6 +170,42 @@ class TerminalBars:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _epoch_line(event: EpochFinished) -> str:
+    scores = _scores(event.pseudo_dice, event.mean_pseudo_dice)
+    ema = "" if event.ema_pseudo_dice is None else f", EMA {event.ema_pseudo_dice:.3f}"
+    left = "" if event.eta_seconds is None else f", {duration(event.eta_seconds)} left"
+    return (
+        f"  epoch {event.epoch + 1}/{event.epochs}: "
+        f"loss {event.train_loss:.3f} / {event.validation_loss:.3f}, pseudo Dice {scores}{ema}, "
+        f"learning rate {event.learning_rate:.2g}{left}"
+    )
+
+
+def _validation_line(event: ValidationFinished) -> str:
+    parts = [f"Dice {_scores(event.dice, event.mean_dice)}"]
+    if event.mean_hd95_mm is not None:
+        parts.append(f"HD95 {event.mean_hd95_mm:.1f} mm")
+    if event.mean_surface_dice_2mm is not None:
+        parts.append(f"surface Dice at 2 mm {event.mean_surface_dice_2mm:.3f}")
+    count = f"{event.cases} whole case" + ("" if event.cases == 1 else "s")
+    return (
+        f"  {count} after epoch {event.epoch + 1}: {', '.join(parts)} ({duration(event.seconds)})"
+    )
+
+
+def _scores(values: Mapping[str, float | None], mean: float | None) -> str:
+    """Each structure's score, or the mean and the worst where there are many."""
+    if len(values) <= LISTED_STRUCTURES:
+        return "  ".join(f"{name} {_score(value)}" for name, value in values.items()) or "-"
+    known = [(value, name) for name, value in values.items() if value is not None]
+    worst = "  ".join(f"{name} {_score(value)}" for value, name in sorted(known)[:WORST_STRUCTURES])
+    return f"{_score(mean)} over {len(values)} structures (lowest: {worst})"
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 class StopRequest:
@@ -158,14 +232,17 @@ class StopRequest:
     def checking(self, reporter: Reporter) -> Reporter:
         """A reporter that ends the work at its next event once a stop was requested.
 
-        Not at an event of training, which polls the request itself and saves before it ends.
+        Not at an event of training, which polls the request itself and saves before it ends,
+        and not at a notice, which may come from there.
         """
 
         def report(event: Event) -> None:
             reporter(event)
-            training = isinstance(event, IterationFinished | EpochFinished)
+            spared = isinstance(
+                event, IterationFinished | EpochFinished | ValidationFinished | Notice
+            )
             here = threading.current_thread() is threading.main_thread()
-            if self() and here and not training:
+            if self() and here and not spared:
                 raise Cancelled(
                     "stopped as you asked", cure="give the same command again to go on from here"
                 )

@@ -62,8 +62,8 @@ class RawCase:
 class PreprocessRecord:
     """What preprocessing did to a case, in order, so that it can be undone exactly.
 
-    Native (Z, Y, X) -> transposed (axes `transpose`) -> cropped to `crop_start`/`crop_stop`
-    (of the transposed grid) -> resampled from `shape_before_resampling` at `spacing_before`
+    Native (Z, Y, X) -> transposed (axes `transpose`), then the axes of `flipped` turned round
+    -> cropped to `crop_start`/`crop_stop` (of that grid) -> resampled from `shape_before_resampling` at `spacing_before`
     to `shape_after_resampling` at `spacing_after`. Shapes and spacings here are in the
     transposed axis order.
     """
@@ -78,6 +78,15 @@ class PreprocessRecord:
     spacing_after: Vector3
     transposed_shape: Shape3
     schema: str = "selfseg.preprocess-record/1"
+    flipped: tuple[bool, bool, bool] = (False, False, False)
+
+    def on_plan_axes(self, native: NDArray[Any]) -> NDArray[Any]:
+        """A view of an array (Z, Y, X) of the native grid, transposed and flipped.
+
+        Writing into the view writes into the array: that is how the steps are undone.
+        """
+        z, y, x = (slice(None, None, -1 if flip else 1) for flip in self.flipped)
+        return native.transpose(self.transpose)[z, y, x]
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,8 @@ class PreprocessedCase:
             is normalised within it.
         foreground: for each label value, or tuple of values for a region, voxel locations
             (N, 3) int32 (Z, Y, X) to oversample from.
+        previous: (Z, Y, X) label values, what the first stage of a cascade predicted; None
+            without a cascade.
         record: what was done.
     """
 
@@ -101,6 +112,7 @@ class PreprocessedCase:
     labels: IntArray | None = None
     nonzero: NDArray[np.bool_] | None = None
     foreground: dict[tuple[int, ...], NDArray[np.int32]] = field(default_factory=dict)
+    previous: IntArray | None = None
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -12,8 +14,11 @@ class Event:
     """Base of all events."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, the kind under "event", ready for one JSON line."""
-        return {"event": _kind(self), **asdict(self)}
+        """Plain values, the kind under "event", ready for one JSON line.
+
+        JSON knows no NaN and no infinity: what is no number is None.
+        """
+        return {"event": _kind(type(self)), **_plain(asdict(self))}
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,29 @@ class Notice(Event):
 
 @dataclass(frozen=True)
 class IterationFinished(Event):
-    """One optimiser step."""
+    """One optimiser step.
+
+    `iteration` counts from 1, through all epochs of `epoch_iterations` each (0: not said).
+    `eta_seconds` is the time to the end of the training, `memory_bytes` what the device (or,
+    on the processor, this process) has needed.
+    """
 
     iteration: int
     loss: float
     learning_rate: float
     seconds: float
+    samples_per_second: float = 0.0
+    eta_seconds: float | None = None
+    memory_bytes: int = 0
+    epoch_iterations: int = 0
 
 
 @dataclass(frozen=True)
 class EpochFinished(Event):
-    """One epoch of training: losses, pseudo Dice per structure (None where undefined)."""
+    """One epoch of training, counted from 0; `epochs` is how many there will be.
+
+    Losses are means over the epoch; the pseudo Dice of a structure is None where undefined.
+    """
 
     configuration: str
     fold: str
@@ -82,6 +99,30 @@ class EpochFinished(Event):
     seconds: float = 0.0
     eta_seconds: float | None = None
     memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ValidationFinished(Event):
+    """Whole cases were segmented on their native grid by the network in training.
+
+    Per structure the mean over the cases in which the metric is defined, then the mean over
+    structures; None where there is none. A structure in neither map is left out. One in only
+    one of the maps has Dice and surface Dice 0 and no HD95; `composite`, the mean of
+    0.7 (1 - Dice) + 0.3 HD95 / 10 mm, then takes the diagonal of the image as its HD95.
+    """
+
+    configuration: str
+    fold: str
+    epoch: int
+    dice: dict[str, float | None] = field(default_factory=dict)
+    hd95_mm: dict[str, float | None] = field(default_factory=dict)
+    surface_dice_2mm: dict[str, float | None] = field(default_factory=dict)
+    mean_dice: float | None = None
+    mean_hd95_mm: float | None = None
+    mean_surface_dice_2mm: float | None = None
+    composite: float | None = None
+    cases: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +143,37 @@ def silent(event: Event) -> None:
     """A reporter for callers that want none."""
 
 
-def _kind(event: Event) -> str:
-    name = type(event).__name__
+def _kind(kind: type[Event]) -> str:
+    name = kind.__name__
     return "".join(("_" if c.isupper() and i else "") + c.lower() for i, c in enumerate(name))
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's, tuples as lists, what is no number as None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+KINDS: Mapping[str, type[Event]] = {
+    _kind(kind): kind
+    for kind in (
+        StageStarted,
+        Progress,
+        StageFinished,
+        Notice,
+        IterationFinished,
+        EpochFinished,
+        ValidationFinished,
+        CaseFinished,
+    )
+}
+"""Every kind of event by its name in JSON."""

@@ -109,7 +109,10 @@ class LabelScheme:
 
     @property
     def values(self) -> tuple[int, ...]:
-        """All label values that a label map may hold for a structure, sorted, 0 left out."""
+        """All label values that a label map may hold for a structure, sorted, 0 left out.
+
+        Also the order of a cascade's extra channels.
+        """
         return tuple(sorted({v for label in self.foreground for v in label.values} - {0}))
 
     @property

@@ -22,6 +22,7 @@ DEFAULT_MEMORY_GB: Mapping[PlannerName, float] = {
 }
 """Graphics memory (GB) each planner's reference is made for (RECIPE), and its default target."""
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+Orientation = Literal["as_stored", "ras"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,9 @@ class Schedule:
 
     `seconds` caps the wall clock of one training, final validation included; the learning
     rate then follows the share of time used, and `epochs` is an upper bound.
+    `foreground_cases` says which case a patch comes from that must hold foreground: any case
+    that has some ("with_foreground"), or, for very rare structures, any case that has the
+    structure drawn before ("by_structure").
     """
 
     epochs: int = 1000
@@ -113,7 +117,8 @@ class Schedule:
     seconds: float | None = None
     warmup_iterations: int = 0
     optimiser: Literal["sgd", "adamw"] = "sgd"
-    augmentation: Literal["full", "mirror"] = "full"
+    augmentation: Literal["full", "mild", "mirror"] = "full"
+    foreground_cases: Literal["with_foreground", "by_structure"] = "with_foreground"
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,8 @@ class Plan:
     `transpose_forward[i]` is the native axis (Z, Y, X) that becomes plan axis i;
     `original_median_spacing` and `original_median_shape` are in plan axis order.
     `recommended` lists the configurations worth training, simplest first.
+    `orientation` "ras": before all else the image is turned so that its array axes (Z, Y, X) run
+    as nearly as they can upwards, forwards and to the right, whatever way it is stored.
 
     Raises:
         PlanError: nothing to train, or a recommended configuration is missing.
@@ -189,6 +196,7 @@ class Plan:
     recommended: tuple[str, ...] = ()
     decisions: tuple[Decision, ...] = ()
     autocast: str = "auto"
+    orientation: Orientation = "as_stored"
 
     def __post_init__(self) -> None:
         if not self.configurations:
@@ -225,7 +233,36 @@ class Plan:
 
     def input_channels(self, name: str) -> int:
         """Channels the network of that configuration takes, cascade input included."""
-        count = len(self.description.channel_names)
-        if self.configuration(name).previous_stage is not None:
-            count += len(self.description.labels.foreground)
-        return count
+        return len(self.description.channel_names) + len(self.previous_values(name))
+
+    def previous_values(self, name: str) -> tuple[int, ...]:
+        """The label values whose masks are extra input of a cascade, one channel each, in order.
+
+        Values and not heads, with regions too: the first stage's label map is the input. None
+        without a cascade.
+        """
+        cascaded = self.configuration(name).previous_stage is not None
+        return self.description.labels.values if cascaded else ()
+
+    def next_stages(self, name: str) -> tuple[str, ...]:
+        """The configurations that take the predictions of that one as input."""
+        return tuple(
+            other for other, entry in self.configurations.items() if entry.previous_stage == name
+        )
+
+    def images_of(self, name: str) -> str:
+        """The configuration whose preprocessed images that one reads.
+
+        A cascade reads those of the first configuration that is preprocessed in the same way
+        (3d_fullres), every other configuration its own.
+        """
+        chosen = self.configuration(name)
+        if chosen.previous_stage is None:
+            return name
+        for other, entry in self.configurations.items():
+            if entry.previous_stage is None and (
+                (entry.spacing, entry.normalisation, entry.normalise_in_mask)
+                == (chosen.spacing, chosen.normalisation, chosen.normalise_in_mask)
+            ):
+                return other
+        return name

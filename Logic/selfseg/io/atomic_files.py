@@ -60,6 +60,13 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
         part.write_bytes(data)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Deletes what a killed writer left in a folder; nobody else may be writing there."""
+    for path in Path(folder).glob(f"{TEMPORARY_PREFIX}*"):
+        with suppress(OSError):
+            path.unlink()
+
+
 def _flush_to_disk(part: Path) -> None:
     # Without this a power cut can leave a renamed but empty file.
     with part.open("r+b") as stream:

@@ -22,6 +22,7 @@ from .blocks import (
     residual_stack,
     transposed_convolution,
 )
+from .channels_last import channels_last, computes_in_bfloat16
 
 
 class UNet(nn.Module):
@@ -81,6 +82,8 @@ class UNet(nn.Module):
 
         P must be divisible by the product of the strides on each axis.
         """
+        if computes_in_bfloat16(x):
+            x = channels_last(x)
         x = self.stem(x)
         skips: list[torch.Tensor] = []
         for stage in self.encoder:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domain.dataset import DatasetDescription
-from ..domain.errors import FileFormatError, ImageError
+from ..domain.errors import ImageError
 from ..domain.events import EpochFinished
 from ..domain.fingerprint import Fingerprint
 from ..domain.geometry import IDENTITY, Matrix3, Vector3
 from ..domain.plan import Plan
+from ..train.log import read_events
 
 
 @dataclass(frozen=True)
@@ -112,41 +112,16 @@ def read_log(path: Path) -> tuple[EpochFinished, ...]:
     """The epochs in a training's log.jsonl, one per number: the last line about it wins.
 
     A run that went on after a stop writes some epochs twice; a run that was killed may leave
-    half a last line, which is left out.
+    half a last line, which is left out. What else the log tells is passed over.
 
     Raises:
         FileFormatError: the file cannot be read, or a line but the last is damaged.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged_log(path, str(error)) from error
-    names = {field.name for field in fields(EpochFinished)}
     epochs: dict[int, EpochFinished] = {}
-    for number, line in enumerate(lines):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-            if entry.get("event") == "epoch_finished":
-                known = {key: value for key, value in entry.items() if key in names}
-                epoch = EpochFinished(**known)
-                epochs[int(epoch.epoch)] = epoch
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            if number == len(lines) - 1:
-                break
-            raise _damaged_log(path, f"line {number + 1}: {error}") from error
+    for event in read_events(path, (EpochFinished,)):
+        if isinstance(event, EpochFinished):
+            epochs[event.epoch] = event
     return tuple(epochs[number] for number in sorted(epochs))
-
-
-def _damaged_log(path: Path, found: str) -> FileFormatError:
-    return FileFormatError(
-        "the training log cannot be read",
-        expected="one JSON object per line",
-        found=found,
-        cure="leave the run out of the report, or train it again",
-        path=path,
-    )
 
 
 def mean_case_dice(case: Mapping[str, Any]) -> float | None:

@@ -48,11 +48,16 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
     return torch.autocast(device.type, dtype=dtype)
 
 
-def loader_threads(device: torch.device) -> int:
-    """Threads that make batches: one beside the processor's own work, else most cores."""
+def loader_threads(device: torch.device, cores: int | None = None) -> int:
+    """Threads that make batches: one beside the processor's own work, else most cores.
+
+    Args:
+        device: that trains.
+        cores: that may be used; None: all there are.
+    """
     if device.type == "cpu":
         return 1
-    return max(1, min(MAX_LOADER_THREADS, available_cores() - 1))
+    return max(1, min(MAX_LOADER_THREADS, (cores or available_cores()) - 1))
 
 
 def available_cores() -> int:
@@ -75,22 +80,32 @@ def peak_memory(device: torch.device) -> int:
 
 
 @contextmanager
-def fast_arithmetic(device: torch.device) -> Iterator[None]:
+def fast_arithmetic(device: torch.device, *, deterministic: bool = False) -> Iterator[None]:
     """Settings that cost no accuracy.
 
     Numbers below 1e-38 count as 0; cuDNN tries algorithms; on the processor the memory of
     feature maps is kept from step to step.
+
+    Args:
+        device: that computes.
+        deterministic: only algorithms that give the same bits every time.
     """
     if device.type == "cpu":
         keep_freed_memory()
+    if deterministic and device.type == "cuda":
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     benchmark = torch.backends.cudnn.benchmark
+    strict = torch.are_deterministic_algorithms_enabled()
     torch.set_flush_denormal(True)
-    torch.backends.cudnn.benchmark = device.type == "cuda"
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
+    torch.use_deterministic_algorithms(deterministic or strict)
     try:
         yield
     finally:
         torch.set_flush_denormal(False)
         torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(strict)
 
 
 def memory_error_explained(error: RuntimeError, patch: object, batch_size: int) -> Exception:

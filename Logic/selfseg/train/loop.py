@@ -3,114 +3,60 @@
     images (B, C, *patch), labels (B, *patch) -> logits [(B, K, *patch), (B, K, *patch / 2), ...]
     -> loss -> one step of the optimiser
 
-Everything random is a function of the task's seed and the number of the batch, so that a
-training that was stopped goes on exactly where it was.
+Everything random is a function of the task's seed and the numbers of batch and sample, so that
+a training that was stopped goes on exactly where it was, in any number of processes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import torch
 
-from ..domain.errors import Cancelled, TrainingError
+from ..domain.errors import Cancelled, ProjectError, TrainingError
 from ..domain.events import EpochFinished, IterationFinished, Notice, Reporter
-from ..domain.labels import LabelScheme
-from ..domain.plan import ConfigurationPlan, Plan, Schedule
+from ..domain.plan import ConfigurationPlan
+from ..io.atomic_files import remove_unfinished
 from ..io.json_files import write_json
-from ..network.devices import pick_device
 from ..network.unet import UNet, build_network
 from . import device as devices
 from .augment import POLICIES
-from .batches import TRAINING_STREAM, VALIDATION_STREAM, BatchMaker, batches
-from .checkpoint import read_checkpoint, write_checkpoint, write_network
-from .log import TrainingLog
-from .loss import segmentation_loss
-from .sampling import CasesInMemory, PatchSource
+from .augment.choose import choose_family
+from .batches import TRAINING_STREAM, VALIDATION_STREAM, BatchMaker, training_batches
+from .checkpoint import (
+    TrainingState,
+    check_room,
+    read_checkpoint,
+    write_checkpoint,
+    write_network,
+)
+from .finetune import parameter_groups, start_from
+from .ranks import Ranks, join_ranks
+from .record import LOG, RunRecord, SilentRecord
+from .sampling import CasesInMemory
 from .schedule import Position, learning_rate, make_optimiser, progress, set_learning_rate
-from .validation import PseudoDice, mean_known, running_mean
-
-CHECKPOINT, LOG, SETTINGS = "checkpoint_latest.pt", "log.jsonl", "settings.json"
-WEIGHTS_FINAL, WEIGHTS_BEST = "weights_final.safetensors", "weights_best.safetensors"
-
-CHECKPOINT_SECONDS = 60.0
-"""At most about this much work is lost when the process is killed."""
+from .step import Stepper, choose_micro_batch
+from .task import (
+    CHECKPOINT,
+    SETTINGS,
+    SETTINGS_SCHEMA,
+    WEIGHTS_BEST,
+    WEIGHTS_FINAL,
+    TrainingResult,
+    TrainingTask,
+)
+from .validation import look_at_patches, mean_known, running_mean
+from .watch import CollapseAlarm, EarlyStopping
 
 CLOSING_SECONDS = 1.0
 """Kept back from a time limit for writing the last files."""
 
-
-@dataclass(frozen=True)
-class TrainingTask:
-    """What to train.
-
-    Args:
-        plan: holds network, patch, batch and schedule.
-        configuration: its name in the plan.
-        fold: for names and messages.
-        training: preprocessed cases to learn from.
-        validation: cases for the pseudo Dice; none: the training cases, without augmentation.
-        run_folder: receives checkpoint, weights, log and settings.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        seed: of everything random.
-        seconds: wall clock that the whole call may take, earlier parts of a resumed training
-            included; None leaves it to the plan's schedule.
-        resume: go on from the run folder's checkpoint, where there is one.
-    """
-
-    plan: Plan
-    configuration: str
-    fold: str
-    training: tuple[PatchSource, ...]
-    validation: tuple[PatchSource, ...]
-    run_folder: Path
-    device: str = "auto"
-    seed: int = 0
-    seconds: float | None = None
-    resume: bool = True
-
-    @property
-    def schedule(self) -> Schedule:
-        """The plan's schedule under the task's time limit."""
-        schedule = self.plan.schedule
-        return schedule if self.seconds is None else replace(schedule, seconds=self.seconds)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All that decides the result but the length, as plain values."""
-        schedule = asdict(self.plan.schedule)
-        del schedule["seconds"], schedule["epochs"]
-        return {
-            "plan": self.plan.name,
-            "configuration": asdict(self.plan.configuration(self.configuration)),
-            "schedule": schedule,
-            "labels": self.plan.description.labels.to_mapping(),
-            "fold": self.fold,
-            "seed": self.seed,
-            "training": [case.identifier for case in self.training],
-            "validation": [case.identifier for case in self.validation],
-        }
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a finished training left: files, length, running mean of the pseudo Dice."""
-
-    weights_final: Path
-    weights_best: Path
-    epochs: int
-    iterations: int
-    ema: float | None
-    log: Path
+BAD_STEPS = 5
+"""So many steps in a row without a finite loss end the training."""
 
 
 def train(
@@ -120,7 +66,9 @@ def train(
     clock: Callable[[], float] = time.monotonic,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
-    """Trains until the schedule ends or the time is used.
+    """Trains until the schedule ends, the time is used, or nothing gets better any more.
+
+    In a process that torchrun started, trains together with the others.
 
     Args:
         task: what to train.
@@ -139,11 +87,13 @@ def train(
             found="none",
             cure="check splits_final.json, or choose another fold",
         )
-    device = pick_device(task.device)
     configuration = task.plan.configuration(task.configuration)
     try:
-        with devices.fast_arithmetic(device):
-            return _train(task, configuration, device, reporter, clock, should_stop)
+        with (
+            join_ranks(task.device) as ranks,
+            devices.fast_arithmetic(ranks.device, deterministic=task.deterministic),
+        ):
+            return _train(task, configuration, ranks, ranks.reporter(reporter), clock, should_stop)
     except RuntimeError as error:  # torch's way of saying that memory is full
         explained = devices.memory_error_explained(
             error, configuration.patch_size, configuration.batch_size
@@ -154,13 +104,18 @@ def train(
 def _train(
     task: TrainingTask,
     configuration: ConfigurationPlan,
-    device: torch.device,
+    ranks: Ranks,
     reporter: Reporter,
     clock: Callable[[], float],
     should_stop: Callable[[], bool],
 ) -> TrainingResult:
     started = clock()
-    schedule, scheme = task.schedule, task.plan.description.labels
+    device, schedule, folder = ranks.device, task.schedule, task.run_folder
+    scheme = task.plan.description.labels
+    batch_size, per_epoch = configuration.batch_size, schedule.iterations_per_epoch
+    half = devices.choose_autocast(task.plan.autocast, device)
+    cache = devices.cache_limit() / ranks.on_this_machine
+    micro_batch = choose_micro_batch(task, ranks, half, cache, reporter)
 
     # --- network, optimiser, arithmetic
     with torch.random.fork_rng(devices=[]):
@@ -169,202 +124,264 @@ def _train(
             configuration.network,
             task.plan.input_channels(task.configuration),
             scheme.head_count,
-        ).to(device)
+        )
+    if task.start is not None:
+        reporter(start_from(network, task.plan, task.configuration, task.start))
+    network = network.to(device)
     network.deep_supervision = True
     network.train()
-    optimiser = make_optimiser(network, schedule)
-    half = devices.choose_autocast(task.plan.autocast, device)
+    groups = None if task.start is None else parameter_groups(network)
+    optimiser = make_optimiser(network, schedule, groups)
     scaler = torch.amp.GradScaler(device.type, enabled=half == torch.float16)
 
     # --- where an earlier run stopped
-    iteration, used, rate, last_saved = 0, 0.0, 0.0, started
-    ema: float | None = None
-    best: float | None = None
-    losses: list[float] = []  # of the present epoch
-    folder = task.run_folder
-    settings_hash = _hash(task.settings)
-    log_position = 0
+    state = TrainingState()
+    parts = {"network": network, "optimiser": optimiser, "scaler": scaler}
     if task.resume and (folder / CHECKPOINT).is_file():
-        state = read_checkpoint(folder / CHECKPOINT, settings_hash)
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        scaler.load_state_dict(state["scaler"])
-        iteration, used = state["iteration"], state["seconds"]
-        ema, best, losses = state["ema"], state["best"], state["losses"]
-        log_position = state["log_position"]
-        reporter(Notice(f"going on after iteration {iteration} ({used:.0f} s of training)"))
-    log = TrainingLog(folder / LOG, log_position)
-    write_json(folder / SETTINGS, task.settings, schema="selfseg.training-settings/1")
-
-    def save() -> None:
-        state = {
-            "settings_hash": settings_hash,
-            "network": network.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "scaler": scaler.state_dict(),
-            "iteration": iteration,
-            "seconds": used + clock() - started,
-            "ema": ema,
-            "best": best,
-            "losses": losses,
-            "log_position": log.position,
-        }
-        write_checkpoint(folder / CHECKPOINT, state)
-
-    def write(name: str) -> None:
-        write_network(folder / name, network, _metadata(task, iteration, ema))
+        state = read_checkpoint(folder / CHECKPOINT, task.settings_hash, parts)
+        text = f"going on after iteration {state.iteration} ({state.seconds:.0f} s of training)"
+        reporter(Notice(text))
+    used = state.seconds  # by earlier runs
+    if ranks.leads:
+        remove_unfinished(folder)
+        check_room(folder, network)
+        write_json(folder / SETTINGS, task.settings, schema=SETTINGS_SCHEMA)
 
     # --- data
     watched = task.validation or task.training
     if not task.validation:
         reporter(Notice("no validation cases: the pseudo Dice looks at the training cases"))
-    limit = devices.cache_limit()
-    maker = BatchMaker(
-        CasesInMemory(task.training, limit),
+    workers = devices.loader_threads(device, ranks.cores)
+    make = BatchMaker(
+        CasesInMemory(task.training, cache),
         configuration,
         schedule.foreground_share,
         POLICIES[schedule.augmentation],
         task.seed,
         TRAINING_STREAM,
+        foreground_cases=schedule.foreground_cases,
+        previous_values=task.plan.previous_values(task.configuration),
+        samples=None if ranks.world_size == 1 else ranks.share(batch_size),
     )
+    if state.family is None:
+        wanted = task.augmentation_family
+        if task.deterministic and wanted == "auto":  # the faster one may be another next time
+            wanted = "loader" if device.type == "cpu" else "device"
+        choice = choose_family(wanted, make, device, workers=workers)
+        state.family = "device" if ranks.agree(choice.family == "device") else "loader"
+        reporter(Notice(choice.reason))
+    make = replace(make, family=state.family)
     look = replace(
-        maker, cases=CasesInMemory(watched, limit), augmentation=None, stream=VALIDATION_STREAM
+        make, cases=CasesInMemory(watched, cache), augmentation=None, stream=VALIDATION_STREAM
     )
 
+    # --- what watches over it
+    held = {structure for structures in make.cases.structures for structure in structures}
+    alarm = CollapseAlarm(
+        [label.name for label in scheme.foreground if label.values in held],
+        by_structure=schedule.foreground_cases == "by_structure",
+    )
+    stopping = EarlyStopping(validates=task.validator is not None)
+    if state.alarm:
+        alarm.load(state.alarm)
+        stopping.load(state.stopping)
+
+    step = Stepper(
+        ranks.summing_gradients(network),
+        optimiser,
+        scaler,
+        scheme,
+        configuration.batch_dice,
+        half,
+        schedule.gradient_clip,
+        ranks,
+        micro_batch,
+        reporter,
+    )
+    tell: RunRecord | SilentRecord = SilentRecord()
+    if ranks.leads:
+        tell = RunRecord(
+            folder,
+            title=f"{task.configuration}, fold {task.fold}",
+            reporter=reporter,
+            position=state.log_position,
+            iterations_done=state.iteration,
+            tensorboard=task.tensorboard,
+            clock=clock,
+        )
+
+    def write(name: str) -> None:
+        if ranks.leads:
+            write_network(folder / name, network, _metadata(task, state))
+
+    def save() -> None:
+        if ranks.leads:
+            state.seconds = used + clock() - started
+            state.alarm, state.stopping = alarm.state(), stopping.state()
+            state.log_position = tell.position
+            write_checkpoint(folder / CHECKPOINT, task.settings_hash, state, parts)
+
+    def keep(action: Callable[[], None]) -> None:
+        """A full disk must not end a training of days: the next epoch tries again."""
+        try:
+            action()
+        except ProjectError as error:
+            text = f"{error.what} ({error.found}); the training goes on, please {error.cure}"
+            tell(Notice(text, level="warning"))
+
     # --- the loop
-    total = schedule.epochs * schedule.iterations_per_epoch
+    total = schedule.epochs * per_epoch
     slowest = 0.0  # seconds of the slowest recent step
     look_seconds: float | None = None  # of the last look at unseen patches
-    epoch_started, epoch_first = started, iteration
-    with closing(batches(maker, iteration, devices.loader_threads(device))) as stream:
+    memory, bad_steps = devices.peak_memory(device), 0
+    epoch_started, epoch_first = started, state.iteration
+    stream = training_batches(
+        make, state.iteration, device, workers=workers, should_stop=should_stop
+    )
+    with tell, closing(stream):
         while True:
             step_started = clock()
             elapsed = used + step_started - started
-            finished = iteration >= total
-            if schedule.seconds is not None and iteration > 0:
+            finished = state.iteration >= total or state.stopped
+            if schedule.seconds is not None and state.iteration > 0:
                 guess = schedule.validation_iterations * slowest
-                left = schedule.seconds - elapsed - CLOSING_SECONDS
+                left = schedule.seconds - elapsed - CLOSING_SECONDS - tell.closing_seconds
                 finished |= left < slowest + (guess if look_seconds is None else look_seconds)
+            elapsed, ends = ranks.same(elapsed, float(finished))
+            finished = ends > 0
 
-            # --- end of an epoch: look at unseen patches, remember the best, save
-            if losses and (finished or len(losses) >= schedule.iterations_per_epoch):
-                validation_loss, dice = _look(network, look, device, half, scheme, schedule)
+            # --- end of an epoch: look at unseen cases, remember the best, save
+            at_end = finished or state.iteration % per_epoch == 0
+            if at_end and state.iteration > state.looked_at:
+                epoch = math.ceil(state.iteration / per_epoch) - 1
+                validation_loss, dice = look_at_patches(
+                    network,
+                    look,
+                    schedule.validation_iterations,
+                    scheme,
+                    half,
+                    ranks,
+                    workers=workers,
+                )
+                look_seconds = clock() - step_started
+                validated = None
+                if task.validator is not None and ranks.leads and task.validator.due(epoch):
+                    left = (schedule.seconds or math.inf) - (used + clock() - started)
+                    left -= CLOSING_SECONDS + tell.closing_seconds
+                    validated = task.validator(network, epoch, left)
+                if ranks.any(should_stop()):
+                    save()  # with the losses: this epoch's end comes again
+                    raise _cancelled(state.iteration)
                 mean_dice = mean_known(list(dice.values()))
-                ema = running_mean(ema, mean_dice)
-                epoch = math.ceil(iteration / schedule.iterations_per_epoch) - 1
-                now = clock()
-                look_seconds = now - step_started
-                over = progress(schedule, Position(iteration, used + now - started))
-                samples = (iteration - epoch_first) * configuration.batch_size
+                state.ema = running_mean(state.ema, mean_dice)
+                memory, now = devices.peak_memory(device), clock()
+                over = progress(schedule, Position(state.iteration, used + now - started))
+                samples = (state.iteration - epoch_first) * batch_size
                 event = EpochFinished(
                     configuration=task.configuration,
                     fold=task.fold,
                     epoch=epoch,
                     epochs=min(schedule.epochs, max(epoch + 1, round((epoch + 1) / over))),
-                    train_loss=sum(losses) / len(losses),
+                    train_loss=sum(state.losses) / max(len(state.losses), 1),
                     validation_loss=validation_loss,
                     pseudo_dice=dice,
                     mean_pseudo_dice=mean_dice,
-                    ema_pseudo_dice=ema,
-                    learning_rate=rate,
+                    ema_pseudo_dice=state.ema,
+                    learning_rate=state.rate,
                     samples_per_second=samples / max(now - epoch_started, 1e-9),
                     seconds=now - epoch_started,
                     eta_seconds=0.0 if finished else (used + now - started) * (1 / over - 1),
-                    memory_bytes=devices.peak_memory(device),
+                    memory_bytes=memory,
                 )
-                log.write(event)
-                losses, epoch_started, epoch_first = [], now, iteration
-                if best is None or (ema is not None and ema > best):
-                    best = ema
-                    write(WEIGHTS_BEST)
-                if finished or now - last_saved >= CHECKPOINT_SECONDS:
-                    save()
-                    last_saved = now
-                reporter(event)
-            if finished:
+                tell(event)
+                for further in (validated, alarm.update(event)):
+                    if further is not None:
+                        tell(further)
+                state.losses, state.looked_at = [], state.iteration
+                epoch_started, epoch_first = now, state.iteration
+                verdict = stopping.update(event, validated)
+                improved = state.best is None or (state.ema or 0.0) > state.best
+                if task.early_stopping:
+                    improved = verdict.is_best
+                    state.stopped = ranks.agree(verdict.stop)
+                if improved:
+                    state.best = state.ema
+                    keep(lambda: write(WEIGHTS_BEST))
+                if state.stopped:
+                    tell(stopping.notice())
+                if bad_steps == 0:  # else the checkpoint from before is the better one
+                    keep(save)
+            if finished or state.stopped:
                 break
 
             # --- one step
-            rate = learning_rate(schedule, Position(iteration, elapsed))
-            set_learning_rate(optimiser, rate)
-            batch = next(stream)
-            images, labels = batch.images.to(device), batch.labels.to(device)
-            optimiser.zero_grad(set_to_none=True)
-            with devices.autocast(device, half):
-                outputs = network(images)  # [(B, K, *patch), (B, K, *patch / 2), ...]
-            loss = segmentation_loss(outputs, labels, scheme, batch_dice=configuration.batch_dice)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise _not_finite(value, iteration, rate)
-            torch.autograd.backward(scaler.scale(loss))
-            scaler.unscale_(optimiser)
-            torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
-            scaler.step(optimiser)
-            scaler.update()
-            iteration += 1
-            losses.append(value)
-            seconds = clock() - step_started
-            slowest = max(seconds, 0.9 * slowest)
-            reporter(IterationFinished(iteration, value, rate, seconds))
-            if should_stop():
+            state.rate = learning_rate(schedule, Position(state.iteration, elapsed))
+            set_learning_rate(optimiser, state.rate)
+            try:
+                batch = next(stream)
+            except Cancelled:
                 save()
-                raise _cancelled(iteration)
+                raise _cancelled(state.iteration) from None
+            loss = step(batch)
+            bad_steps = 0 if math.isfinite(loss) else bad_steps + 1
+            if bad_steps == BAD_STEPS:
+                raise _diverged(loss, state)
+            if bad_steps:
+                text = f"iteration {state.iteration + 1} has a loss of {loss}: left out"
+                tell(Notice(text, level="warning"))
+            state.iteration += 1
+            state.losses += [loss] if math.isfinite(loss) else []
+            now = clock()
+            seconds = now - step_started
+            slowest = max(seconds, 0.9 * slowest)
+            over = progress(schedule, Position(state.iteration, used + now - started))
+            tell(
+                IterationFinished(
+                    state.iteration,
+                    loss,
+                    state.rate,
+                    seconds,
+                    batch_size / max(seconds, 1e-9),
+                    (used + now - started) * (1 / over - 1),
+                    memory,
+                    per_epoch,
+                )
+            )
+            if ranks.any(should_stop()):
+                save()
+                raise _cancelled(state.iteration)
 
-    write(WEIGHTS_FINAL)
-    epochs = math.ceil(iteration / schedule.iterations_per_epoch)
+        write(WEIGHTS_FINAL)
+        if not (folder / WEIGHTS_BEST).is_file():
+            write(WEIGHTS_BEST)
     return TrainingResult(
-        folder / WEIGHTS_FINAL, folder / WEIGHTS_BEST, epochs, iteration, ema, log.path
+        folder / WEIGHTS_FINAL,
+        folder / WEIGHTS_BEST,
+        math.ceil(state.iteration / per_epoch),
+        state.iteration,
+        state.ema,
+        folder / LOG,
     )
 
 
-@torch.no_grad()
-def _look(
-    network: UNet,
-    make: BatchMaker,
-    device: torch.device,
-    half: torch.dtype | None,
-    scheme: LabelScheme,
-    schedule: Schedule,
-) -> tuple[float, dict[str, float | None]]:
-    """Loss and pseudo Dice on the same patches every time, so that epochs can be compared."""
-    network.eval()
-    total, counts = 0.0, PseudoDice(scheme)
-    threads = devices.loader_threads(device)
-    with closing(batches(make, 0, threads)) as stream:
-        for batch in islice(stream, schedule.validation_iterations):
-            images, labels = batch.images.to(device), batch.labels.to(device)
-            with devices.autocast(device, half):
-                outputs = network(images)
-            loss = segmentation_loss(
-                outputs, labels, scheme, batch_dice=make.configuration.batch_dice
-            )
-            total += float(loss)
-            counts.add(outputs[0], labels)
-    network.train()
-    return total / max(schedule.validation_iterations, 1), counts.scores()
-
-
-def _hash(settings: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def _metadata(task: TrainingTask, iteration: int, ema: float | None) -> dict[str, str]:
+def _metadata(task: TrainingTask, state: TrainingState) -> dict[str, str]:
     return {
         "plan": task.plan.name,
         "configuration": task.configuration,
         "fold": task.fold,
-        "iterations": str(iteration),
-        "ema_pseudo_dice": "" if ema is None else f"{ema:.6f}",
+        "iterations": str(state.iteration),
+        "ema_pseudo_dice": "" if state.ema is None else f"{state.ema:.6f}",
     }
 
 
-def _not_finite(value: float, iteration: int, rate: float) -> TrainingError:
+def _diverged(value: float, state: TrainingState) -> TrainingError:
     return TrainingError(
         "the training has diverged",
         expected="a loss that is a number",
-        found=f"{value} in iteration {iteration + 1} at a learning rate of {rate:.2g}",
+        found=f"{value} in {BAD_STEPS} iterations up to {state.iteration + 1}, at a learning rate "
+        f"of {state.rate:.2g}",
         cure="run `selfseg check` on the data set; if that is clean, lower learning_rate in the "
-        'plan or set its autocast to "off"',
+        'plan or set its autocast to "off". The last checkpoint is from before',
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -48,17 +50,28 @@ def learning_rate(schedule: Schedule, position: Position) -> float:
     return rate
 
 
-def make_optimiser(network: torch.nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """The optimiser of the schedule: SGD with Nesterov momentum, or AdamW."""
+def make_optimiser(
+    network: torch.nn.Module,
+    schedule: Schedule,
+    groups: Sequence[Mapping[str, Any]] | None = None,
+) -> torch.optim.Optimizer:
+    """The optimiser of the schedule: SGD with Nesterov momentum, or AdamW.
+
+    Args:
+        network: whose parameters it changes.
+        schedule: its constants.
+        groups: all parameters in groups, whose "scale" multiplies the learning rate.
+    """
+    parameters = network.parameters() if groups is None else [dict(group) for group in groups]
     if schedule.optimiser == "adamw":
         return torch.optim.AdamW(
-            network.parameters(),
+            parameters,
             lr=schedule.learning_rate,
             betas=(schedule.momentum, 0.999),
             weight_decay=schedule.weight_decay,
         )
     return torch.optim.SGD(
-        network.parameters(),
+        parameters,
         lr=schedule.learning_rate,
         momentum=schedule.momentum,
         nesterov=True,
@@ -67,6 +80,6 @@ def make_optimiser(network: torch.nn.Module, schedule: Schedule) -> torch.optim.
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Gives every parameter group this learning rate."""
+    """Gives every parameter group this learning rate, times the group's own scale."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("scale", 1.0)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from ..domain.labels import LabelScheme
-from .loss import head_targets
+from ..network.unet import UNet
+from . import device as devices
+from .batches import BatchMaker, training_batches
+from .loss import head_targets, segmentation_loss
+from .ranks import Ranks
 
 EMA_KEPT = 0.9
 """Share of the former value in the running mean of the pseudo Dice (RECIPE)."""
@@ -41,6 +47,51 @@ class PseudoDice:
             label.name: float(2 * both[i] / total[i]) if total[i] > 0 else None
             for i, label in enumerate(self.scheme.foreground)
         }
+
+
+@torch.no_grad()
+def look_at_patches(
+    network: UNet,
+    make: BatchMaker,
+    count: int,
+    scheme: LabelScheme,
+    half: torch.dtype | None,
+    ranks: Ranks,
+    *,
+    workers: int,
+) -> tuple[float, dict[str, float | None]]:
+    """Loss and pseudo Dice on the same patches every time, so that epochs can be compared.
+
+    Args:
+        network: is in training, and is so again afterwards.
+        make: makes the batches, without augmentation.
+        count: of batches.
+        scheme: the labels.
+        half: arithmetic of the forward pass; None: float32.
+        ranks: each looks at its part of every batch.
+        workers: threads that make batches.
+
+    Returns:
+        Mean loss, and the pseudo Dice per structure, as `PseudoDice.scores` gives it.
+    """
+    network.eval()
+    total, counts = 0.0, PseudoDice(scheme)
+    with closing(training_batches(make, 0, ranks.device, workers=workers)) as stream:
+        for batch in islice(stream, count):
+            with devices.autocast(ranks.device, half):
+                outputs = network(batch.images)
+            loss = segmentation_loss(
+                outputs,
+                batch.labels,
+                scheme,
+                batch_dice=make.configuration.batch_dice,
+                gather=ranks.gather,
+            )
+            total += float(loss)
+            counts.add(outputs[0], batch.labels)
+    network.train()
+    counts.counts = ranks.total(counts.counts)
+    return total / max(count, 1), counts.scores()
 
 
 def mean_known(values: Sequence[float | None]) -> float | None:
