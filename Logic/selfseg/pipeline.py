@@ -11,10 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .crossvalidate.splits import ALL, splits_of
-from .domain.dataset import Dataset, Fault
-from .domain.errors import UsageError
-from .domain.events import Notice, Reporter, silent
+from .domain.dataset import Fault
+from .domain.events import Reporter, silent
 from .domain.fingerprint import Fingerprint
 from .domain.plan import DeviceName, Plan, PlannerName
 from .evaluate.scores import Scores, evaluate_folders
@@ -24,10 +22,23 @@ from .io.json_files import read_plain_json
 from .io.nnunet_json import description_from_nnunet
 from .io.project import Project
 from .plan.planner import make_plan
-from .stages import budget, learn, measure, prepare, segment, summary
+from .stages import (
+    budget,
+    first_stage,
+    learn,
+    measure,
+    models,
+    order,
+    prepare,
+    segment,
+    start,
+    summary,
+)
+from .stages.learn import TrainingOptions
+from .stages.order import CROSS_VALIDATION
 
-CROSS_VALIDATION = "cv"
-CASCADE = "3d_cascade_fullres"
+STANDARD = TrainingOptions()
+"""The method as published."""
 
 
 def check(dataset: Path, *, reporter: Reporter = silent) -> tuple[Fault, ...]:
@@ -88,18 +99,27 @@ def preprocess(
     *,
     configurations: Sequence[str] = (),
     plan_name: str | None = None,
+    checkpoint: str = "final",
+    device: DeviceName = "auto",
     workers: int | None = None,
     reporter: Reporter = silent,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Crops, normalises and resamples every case for some configurations, or all planned."""
+    """Crops, normalises and resamples every case for some configurations, or all planned.
+
+    For a cascade whose first stage is trained, that stage's predictions are made too, with its
+    weights `checkpoint`.
+    """
     home = Project.open(project)
     data = open_dataset(home.dataset_folder)
-    with home.lock():
+    with home.lock(wait=True, reporter=reporter, should_stop=should_stop):
         chosen = home.read_plan(plan_name)
-        for configuration in configurations or chosen.recommended:
-            prepare.preprocess_project(
-                home, data, chosen, configuration, workers=workers, reporter=reporter
-            )
+        names = configurations or chosen.recommended
+        prepare.preprocess_project(home, data, chosen, names, workers=workers, reporter=reporter)
+        for cascade in order.predictable_cascades(home, data, chosen, names):
+            name, fold = cascade.configuration, cascade.fold
+            fold_run = learn.FoldRun(home, data, chosen, name, fold, device, reporter, should_stop)
+            first_stage.ensure_predictions(fold_run, checkpoint=checkpoint)
 
 
 def train(
@@ -111,29 +131,41 @@ def train(
     time_budget: float | None = None,
     epochs: int | None = None,
     iterations: int | None = None,
+    checkpoint: str = "final",
     device: DeviceName = "auto",
-    seed: int = 0,
+    options: TrainingOptions = STANDARD,
     workers: int | None = None,
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Trains one fold of one configuration; `time_budget` (seconds) is for training alone."""
+    """Trains one fold of one configuration; `time_budget` (seconds) is for training alone.
+
+    The folds of a cascade's first stage must be trained before (`run` does it); what they have
+    not predicted yet with the weights `checkpoint` is predicted first. Several trainings of a
+    project can run at the same time.
+    """
     home = Project.open(project)
     data = open_dataset(home.dataset_folder)
-    with home.lock():
-        chosen = home.read_plan(plan_name)
-        if time_budget is not None:
+    with home.lock(wait=True, reporter=reporter, should_stop=should_stop):
+        measured = measure.measure_dataset(home, data, workers=workers, reporter=reporter)
+        if options.start_from is not None and plan_name is None:
+            point = start.starting_point(options.start_from, configuration)
+            chosen = start.plan_to_start_from(home, measured, point, reporter=reporter)
+        else:
+            chosen = home.read_plan(plan_name)
+        if time_budget is not None and options.start_from is None:
             chosen = measure.fitted_plan(
                 home, chosen, device=device, seconds=time_budget, reporter=reporter
             )
         chosen = measure.with_length(chosen, epochs, iterations)
-        prepare.preprocess_project(
-            home, data, chosen, configuration, workers=workers, reporter=reporter
-        )
+        names = (configuration,)
+        prepare.preprocess_project(home, data, chosen, names, workers=workers, reporter=reporter)
         fold_run = learn.FoldRun(
             home, data, chosen, configuration, fold, device, reporter, should_stop
         )
-        learn.train_fold(fold_run, seconds=time_budget, seed=seed)
+        if not fold_run.is_trained:
+            first_stage.ensure_predictions(fold_run, checkpoint=checkpoint)
+    learn.train_fold(fold_run, options, seconds=time_budget)
 
 
 def predict(
@@ -151,7 +183,7 @@ def predict(
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Path, ...]:
-    """Segments files or folders of images with a trained model.
+    """Segments files or folders of images with a trained model; a cascade through both stages.
 
     Args:
         model: a project folder.
@@ -171,16 +203,16 @@ def predict(
         The files written.
     """
     home = Project.open(model)
-    chosen, name, trained = segment.choose_trained(home, reporter, plan_name, configuration)
+    chosen, name, trained = models.choose_trained(home, reporter, plan_name, configuration)
     description = chosen.description
     cases = find_cases(inputs, len(description.channel_names), description.file_ending)
-    backend = segment.load_backend(home, chosen, name, folds or trained, checkpoint, device)
+    loaded = models.load_model(
+        home, chosen, name, folds or trained, checkpoint, device, reporter=reporter
+    )
     output.mkdir(parents=True, exist_ok=True)
     return segment.segment_files(
         cases,
-        backend,
-        chosen,
-        name,
+        loaded,
         output,
         ending=description.file_ending,
         mirror=mirror,
@@ -195,6 +227,8 @@ def evaluate(
     prediction: Path,
     *,
     dataset_json: Path | None = None,
+    tolerance_mm: float = 2.0,
+    workers: int | None = None,
     reporter: Reporter = silent,
 ) -> Scores:
     """Scores a folder of label maps against a folder of references, case by case.
@@ -204,12 +238,21 @@ def evaluate(
         prediction: folder of predicted label maps of the same names.
         dataset_json: says which structures there are, regions included; otherwise every
             value above 0 that a file holds is one.
+        tolerance_mm: of the surface Dice.
+        workers: processes; as many as pay off otherwise.
         reporter: is told what happens.
     """
     labels = None
     if dataset_json is not None:
         labels = description_from_nnunet(read_plain_json(dataset_json)).labels
-    return evaluate_folders(reference, prediction, labels, reporter=reporter)
+    return evaluate_folders(
+        reference,
+        prediction,
+        labels,
+        tolerance_mm=tolerance_mm,
+        workers=workers,
+        reporter=reporter,
+    )
 
 
 def report(
@@ -258,7 +301,7 @@ def run(
     epochs: int | None = None,
     iterations: int | None = None,
     checkpoint: str = "final",
-    seed: int = 0,
+    options: TrainingOptions = STANDARD,
     workers: int | None = None,
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
@@ -270,7 +313,8 @@ def run(
     Args:
         dataset: nnU-Net or Decathlon folder.
         project: folder to keep everything in.
-        configurations: which to train; what the plan recommends otherwise.
+        configurations: which to train; what the plan recommends otherwise. A cascade brings
+            the trainings of its first stage along.
         folds: "0".."4", "cv" (every fold) or "all" (one model on every case).
         planner: see `plan`.
         memory_gb: see `plan`.
@@ -280,7 +324,7 @@ def run(
         epochs: overrides the schedule.
         iterations: iterations per epoch; overrides the schedule.
         checkpoint: which weights judge the fold, "final" or "best".
-        seed: of everything random.
+        options: how to train, see `selfseg.stages.learn.TrainingOptions`.
         workers: processes for reading and preprocessing.
         reporter: is told what happens.
         should_stop: polled while training.
@@ -301,42 +345,26 @@ def run(
             plan_name,
             reporter=reporter,
         )
-        chosen_names = _trainable(base, configurations, reporter)
-        for name in chosen_names:
-            prepare.preprocess_project(home, data, base, name, workers=workers, reporter=reporter)
+        if options.start_from is not None and plan_name is None:
+            point = start.starting_point(options.start_from, *configurations[:1])
+            base = start.plan_to_start_from(home, measured, point, reporter=reporter)
+            configurations = configurations or (point.configuration,)
+        trainings = order.trainings_in_order(
+            home, data, base, configurations, folds, reporter=reporter
+        )
+        names = [training.configuration for training in trainings]
+        prepare.preprocess_project(home, data, base, names, workers=workers, reporter=reporter)
 
-        trainings = [(n, f) for n in chosen_names for f in _folds(folds, data)]
         chosen = budget.plan_for_budget(
             home, base, watch, len(trainings), device=device, reporter=reporter
         )
         chosen = measure.with_length(chosen, epochs, iterations)
-        for position, (name, fold) in enumerate(trainings):
+        for position, training in enumerate(trainings):
+            name, fold = training.configuration, training.fold
             fold_run = learn.FoldRun(
                 home, data, chosen, name, fold, device, reporter, should_stop, clock
             )
             share = watch.share(len(trainings) - position)
-            budget.train_and_judge(fold_run, share, checkpoint=checkpoint, seed=seed)
+            budget.train_and_judge(fold_run, options, seconds=share, checkpoint=checkpoint)
         summary.write_project_report(home, data, chosen, reporter=reporter)
     return home
-
-
-def _folds(folds: str, data: Dataset) -> tuple[str, ...]:
-    if folds == CROSS_VALIDATION:
-        return tuple(str(k) for k in range(len(splits_of(data))))
-    if folds == ALL or folds.isdigit():
-        return (folds,)
-    raise UsageError(f"{folds!r} is no fold", expected="a number from 0, cv or all", found=folds)
-
-
-def _trainable(plan: Plan, wanted: Sequence[str], reporter: Reporter) -> tuple[str, ...]:
-    names = tuple(wanted) or plan.recommended
-    for name in names:
-        plan.configuration(name)
-    if CASCADE in names and not wanted:
-        reporter(
-            Notice(
-                "the plan also holds a cascade; its second stage is not trained by `run` yet",
-                level="warning",
-            )
-        )
-    return tuple(name for name in names if name != CASCADE)

@@ -4,7 +4,8 @@
                        -> backend: logits (N, K, *patch), averaged over mirrored tiles
                        -> Gaussian-weighted mean where tiles overlap -> (K, Z, Y, X)
 
-2D networks see every slice by itself; their tiles have one slice.
+2D networks see every slice by itself; their tiles have one slice. A cascade's tiles get one more
+channel per label value, made tile by tile: as a whole they would often fill the memory.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..arrays.one_hot import one_hot
 from ..arrays.tile import gaussian_weights, tile_starts
-from ..domain.case import FloatArray, PreprocessedCase
+from ..domain.case import FloatArray, IntArray, PreprocessedCase
 from ..domain.errors import Cancelled, ModelError
 from ..domain.events import Progress, Reporter, silent
 from ..domain.plan import ConfigurationPlan
@@ -55,6 +58,7 @@ def predict_logits(
     configuration: ConfigurationPlan,
     *,
     head_count: int,
+    previous_values: Sequence[int] = (),
     step: float = 0.5,
     mirror: bool = True,
     batch_size: int | None = None,
@@ -64,10 +68,13 @@ def predict_logits(
     """Predicts a whole case.
 
     Args:
-        case: the image (C, Z, Y, X), as the configuration's preprocessing made it.
+        case: the image (C, Z, Y, X), as the configuration's preprocessing made it, and for a
+            cascade what the first stage predicted.
         backend: the network, or several whose logits are averaged.
         configuration: its patch, 2D or 3D.
         head_count: K.
+        previous_values: the label values of the first stage's prediction that become extra
+            channels, in this order; none without a cascade.
         step: distance of neighbouring tiles as a share of the patch.
         mirror: test-time augmentation over mirrored tiles, 2^dimensions times the work.
         batch_size: tiles at a time; the configuration's batch size otherwise, which fits the
@@ -80,11 +87,15 @@ def predict_logits(
 
     Raises:
         Cancelled: `should_stop` said so.
-        ModelError: the backend's logits have another shape than the plan's.
+        ModelError: the backend's logits have another shape than the plan's, or a cascade lacks
+            the first stage's prediction.
     """
     patch = configuration.patch_size
+    previous = _previous_of(case, previous_values)
     tile_shape: tuple[int, ...] = (1, *patch) if configuration.is_2d else patch
     image, inner = _pad(case.image, tile_shape)
+    if previous is not None:
+        previous = _pad(previous[None], tile_shape)[0][0]
     starts = tile_starts(image.shape[-len(patch) :], patch, step)
     if configuration.is_2d:
         starts = [(z, *start) for z in range(image.shape[1]) for start in starts]
@@ -103,6 +114,9 @@ def predict_logits(
             raise Cancelled("prediction was stopped", cure="run the same command again")
         places = [_place(start, tile_shape) for start in group]
         tiles = np.stack([image[(slice(None), *place)] for place in places])  # (N, C, *tile)
+        if previous is not None:
+            masks = np.stack([one_hot(previous[place], previous_values) for place in places])
+            tiles = np.concatenate([tiles, masks], axis=1)  # (N, C + values, *tile)
         if configuration.is_2d:
             tiles = tiles[:, :, 0]  # (N, C, *patch)
         predicted = backend.predict(tiles, mirror_axes)  # (N, K, *patch)
@@ -122,7 +136,21 @@ def predict_logits(
     return logits[(slice(None), *inner)]
 
 
-def _pad(image: FloatArray, tile: Sequence[int]) -> tuple[FloatArray, tuple[slice, ...]]:
+def _previous_of(case: PreprocessedCase, values: Sequence[int]) -> IntArray | None:
+    """The first stage's prediction (Z, Y, X), None where the network takes none."""
+    if not values:
+        return None
+    if case.previous is None or case.previous.shape != case.image.shape[1:]:
+        raise ModelError(
+            f"the cascade cannot segment {case.identifier} without its first stage",
+            expected=f"a prediction of {case.image.shape[1:]} voxels (Z, Y, X)",
+            found="none" if case.previous is None else f"one of {case.previous.shape}",
+            cure="predict with `selfseg predict -c 3d_cascade_fullres`, which runs both stages",
+        )
+    return case.previous
+
+
+def _pad(image: NDArray[Any], tile: Sequence[int]) -> tuple[NDArray[Any], tuple[slice, ...]]:
     """Pads with zeros around the image up to the tile; also says where the image then lies."""
     missing = [max(0, width - size) for size, width in zip(image.shape[1:], tile, strict=True)]
     before = [m // 2 for m in missing]

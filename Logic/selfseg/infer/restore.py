@@ -18,6 +18,7 @@ from ..arrays.axis_weights import Taps, bands, linear_taps, nearest_index, neare
 from ..arrays.resample import separate_axis
 from ..domain.case import FloatArray, IntArray, PreprocessRecord
 from ..domain.errors import ModelError
+from ..domain.geometry import Shape3
 from ..domain.labels import LabelScheme
 
 
@@ -39,7 +40,43 @@ def restore(logits: FloatArray, record: PreprocessRecord, labels: LabelScheme) -
     Raises:
         ModelError: the logits do not fit the record or the labels.
     """
-    wanted = (labels.head_count, *record.shape_after_resampling)
+    _check_shape(logits, record.shape_after_resampling, labels)
+    native = np.zeros(record.native.shape, dtype=_label_type(labels))
+    # A view on the same memory: filling it undoes crop and transpose without a copy.
+    place = tuple(map(slice, record.crop_start, record.crop_stop))
+    cropped = native.transpose(record.transpose)[place]
+    _decide(logits, cropped, separate_axis(record.spacing_after, record.spacing_before), labels)
+    return native
+
+
+def labels_for_next_stage(
+    logits: FloatArray, record: PreprocessRecord, shape: Shape3, labels: LabelScheme
+) -> IntArray:
+    """What a cascade's first stage predicts, on the grid of the second: for its training.
+
+    Linear interpolation, then the decision, as in `restore`. Which axis is kept apart follows
+    from the first stage's spacing alone, as in nnunetv2 2.8.1.
+
+    Args:
+        logits: (K, Z, Y, X) of the first stage, of the shape that its record ends with.
+        record: what the first stage's preprocessing did.
+        shape: (Z, Y, X) of the second stage's preprocessed image, which spans the same volume.
+        labels: which head means which label value.
+
+    Returns:
+        (Z, Y, X) of `shape`, in the smallest unsigned type that holds the labels.
+
+    Raises:
+        ModelError: the logits do not fit the record or the labels.
+    """
+    _check_shape(logits, record.shape_after_resampling, labels)
+    result = np.zeros(shape, dtype=_label_type(labels))
+    _decide(logits, result, separate_axis(record.spacing_after, record.spacing_after), labels)
+    return result
+
+
+def _check_shape(logits: FloatArray, shape: Shape3, labels: LabelScheme) -> None:
+    wanted = (labels.head_count, *shape)
     if logits.shape != wanted:
         raise ModelError(
             "the prediction does not fit the case",
@@ -47,20 +84,26 @@ def restore(logits: FloatArray, record: PreprocessRecord, labels: LabelScheme) -
             found=str(logits.shape),
             cure="predict with the plan that the case was preprocessed with",
         )
-    values = _head_values(labels)
-    native = np.zeros(record.native.shape, dtype=np.min_scalar_type(int(values.max())))
-    # A view on the same memory: filling it undoes crop and transpose without a copy.
-    place = tuple(map(slice, record.crop_start, record.crop_stop))
-    cropped = native.transpose(record.transpose)[place]
 
-    coarse = separate_axis(record.spacing_after, record.spacing_before)
-    before, after = record.shape_after_resampling, record.shape_before_resampling
-    taps = (nearest_taps if coarse == 0 else linear_taps)(before[0], after[0])
-    slices = _Slices(logits, after, coarse)
+
+def _label_type(labels: LabelScheme) -> np.dtype[Any]:
+    return np.min_scalar_type(int(_head_values(labels).max()))
+
+
+def _decide(
+    logits: FloatArray, target: NDArray[Any], coarse: int | None, labels: LabelScheme
+) -> None:
+    """Fills `target` (Z', Y', X') with label values from logits (K, Z, Y, X).
+
+    `coarse` is the axis that takes its nearest slice in place of interpolation.
+    """
+    shape = target.shape
+    taps = (nearest_taps if coarse == 0 else linear_taps)(logits.shape[1], shape[0])
+    slices = _Slices(logits, shape, coarse)
     decide = _decide_regions if labels.has_regions else _decide_labels
-    for z in range(after[0]):
-        decide(cropped[z], slices, taps, z, values)
-    return native
+    values = _head_values(labels)
+    for z in range(shape[0]):
+        decide(target[z], slices, taps, z, values)
 
 
 def _head_values(labels: LabelScheme) -> NDArray[np.int64]:

@@ -8,6 +8,9 @@ A case is a few files side by side in one folder per configuration:
     <identifier>.foreground.npy   (N, 3) int32 voxel locations, all classes one after another
     <identifier>.json             the record and the index; written last: without it, no case
 
+A cascade reads the cases of 3d_fullres and, from a folder of its own, what its first stage
+predicted for them (`previous_store`).
+
 Why blosc2, and the numbers behind block size and codec: docs/decisions/0002-case-storage.md.
 """
 
@@ -28,6 +31,7 @@ from .array_files import ARRAY_CURE, damaged_array, read_array, storage_blocks, 
 from .atomic_files import written_atomically
 from .file_names import as_file_name
 from .json_files import read_json, write_json
+from .previous_store import read_previous
 
 SCHEMA = "selfseg.case/1"
 
@@ -123,8 +127,13 @@ def has_case(folder: Path, identifier: str, *, key: str | None = None) -> bool:
     return key is None or stored.key == key
 
 
-def open_case(folder: Path, identifier: str) -> StoredCase:
+def open_case(folder: Path, identifier: str, *, previous: Path | None = None) -> StoredCase:
     """Opens a stored case; reads its index, no array.
+
+    Args:
+        folder: the configuration's folder.
+        identifier: the case.
+        previous: folder of the first stage's predictions, for a cascade.
 
     Raises:
         ProjectError: the case is not there.
@@ -152,7 +161,7 @@ def open_case(folder: Path, identifier: str) -> StoredCase:
                 cure=ARRAY_CURE,
                 path=array_path,
             )
-    return StoredCase(folder, index)
+    return StoredCase(folder, index, previous)
 
 
 @dataclass(frozen=True)
@@ -165,6 +174,7 @@ class StoredCase:
 
     folder: Path
     _index: _Index
+    _previous: Path | None = None
 
     @property
     def identifier(self) -> str:
@@ -263,11 +273,25 @@ class StoredCase:
         nonzero: NDArray[np.bool_] = self._read("nonzero", np.bool_, self.shape, start, stop)
         return nonzero
 
+    def read_previous(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.int16] | None:
+        """The first stage's label values (z, y, x) int16 between two corners, as a new array.
+
+        None where the case was opened without them: there is no cascade.
+
+        Raises:
+            ProjectError: the first stage has not predicted this case.
+            ValueError, FileFormatError: see `read_image`.
+        """
+        if self._previous is None:
+            return None
+        where = self._part(start, stop)
+        return read_previous(self._previous, self.identifier, self.shape, where)
+
     def load(self) -> PreprocessedCase:
         """The whole case in memory.
 
         Raises:
-            FileFormatError: a file is damaged.
+            ProjectError, FileFormatError: a file is missing or damaged.
         """
         start = (0, 0, 0)
         return PreprocessedCase(
@@ -277,6 +301,7 @@ class StoredCase:
             self.read_labels(start, self.shape) if self.has_labels else None,
             self.read_nonzero(start, self.shape),
             {values: np.array(found) for values, found in self.foreground.items()},
+            self.read_previous(start, self.shape),
         )
 
     def _read(
@@ -287,12 +312,14 @@ class StoredCase:
         start: Sequence[int],
         stop: Sequence[int],
     ) -> NDArray[Any]:
+        path = self.folder / f"{self.identifier}.{name}.b2nd"
+        leading = (slice(None),) * (len(shape) - 3)
+        return read_array(path, kind, shape, leading + self._part(start, stop))
+
+    def _part(self, start: Sequence[int], stop: Sequence[int]) -> tuple[slice, ...]:
         if not all(0 <= a < b <= n for a, b, n in zip(start, stop, self.shape, strict=True)):
             raise ValueError(f"{tuple(start)} to {tuple(stop)} is no part of {self.shape}")
-        path = self.folder / f"{self.identifier}.{name}.b2nd"
-        where = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-        leading = (slice(None),) * (len(shape) - 3)
-        return read_array(path, kind, shape, leading + where)
+        return tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
 
 
 def _check_case(case: PreprocessedCase) -> None:

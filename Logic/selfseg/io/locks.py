@@ -13,7 +13,8 @@ from pathlib import Path
 
 import filelock
 
-from ..domain.errors import FileFormatError, ProjectError
+from ..domain.errors import Cancelled, FileFormatError, ProjectError
+from ..domain.events import Notice, Reporter, silent
 from .json_files import read_json, write_json
 
 LOCK_NAME = ".lock"
@@ -34,30 +35,54 @@ class LockOwner:
         return f"process {self.pid} on {self.host}, since {self.start}"
 
 
+POLL_SECONDS = 0.1
+"""Between two looks whether a lock has become free."""
+
+NOTICE_SECONDS = 1.0
+"""Shorter waits are not worth a word."""
+
+
 @contextmanager
-def folder_lock(folder: Path, *, clock: Callable[[], float] = time.time) -> Iterator[None]:
+def folder_lock(
+    folder: Path,
+    *,
+    what: str = "project",
+    wait: bool = False,
+    reporter: Reporter = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.time,
+) -> Iterator[None]:
     """Holds the folder for this process until the block ends.
 
     The operating system lets go of the lock when a process dies, however it dies.
 
+    Args:
+        folder: to hold; it must exist.
+        what: it is called in messages: "project", "training".
+        wait: until whoever holds the folder has ended, instead of raising an error.
+        reporter: is told for whom we wait.
+        should_stop: polled while waiting.
+        clock: seconds since 1970.
+
     Raises:
         ProjectError: another process (or another call of this one) holds it, or the file
             system has no locks.
+        Cancelled: `should_stop` said so.
     """
     lock = filelock.FileLock(folder / LOCK_NAME, timeout=0)
     try:
-        lock.acquire()
+        _acquire(lock, folder, what, wait, reporter, should_stop)
     except filelock.Timeout as error:
         raise ProjectError(
-            "the project is in use",
+            f"the {what} is in use",
             expected="one process at a time",
             found=_owner(folder),
-            cure="wait until it has ended, or stop it; projects in other folders are not concerned",
+            cure=f"wait until it has ended, or stop it; other {what}s are not concerned",
             path=folder,
         ) from error
     except (OSError, NotImplementedError) as error:
         raise ProjectError(
-            "the project cannot be locked",
+            f"the {what} cannot be locked",
             expected="a folder with the right to write, on a file system with locks",
             found=str(error),
             cure="check the folder's rights, or put the project on a local disk",
@@ -74,6 +99,32 @@ def folder_lock(folder: Path, *, clock: Callable[[], float] = time.time) -> Iter
         with suppress(OSError):
             (folder / OWNER_NAME).unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire(
+    lock: filelock.BaseFileLock,
+    folder: Path,
+    what: str,
+    wait: bool,
+    reporter: Reporter,
+    should_stop: Callable[[], bool],
+) -> None:
+    start, told = time.monotonic(), False
+    while True:
+        try:
+            lock.acquire()
+            return
+        except filelock.Timeout:
+            if not wait:
+                raise
+        if not told and time.monotonic() - start > NOTICE_SECONDS:
+            reporter(Notice(f"waiting for the {what}: it is in use by {_owner(folder)}"))
+            told = True
+        if should_stop():
+            raise Cancelled(
+                "stopped as you asked", cure="give the same command again to go on from here"
+            )
+        time.sleep(POLL_SECONDS)
 
 
 def _owner(folder: Path) -> str:

@@ -78,6 +78,7 @@ class PlansForm(msgspec.Struct):
     transpose_forward: tuple[int, int, int]
     transpose_backward: tuple[int, int, int]
     configurations: dict[str, dict[str, Any]]
+    image_reader_writer: str = "SimpleITKIO"
     experiment_planner_used: str = "ExperimentPlanner"
     label_manager: str = "LabelManager"
     foreground_intensity_properties_per_channel: dict[str, IntensityProperties] | None = None

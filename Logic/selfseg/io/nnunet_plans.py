@@ -59,6 +59,9 @@ _RESAMPLING: Mapping[str, Mapping[str, object]] = {
 }
 _RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
 
+_TURNED = "WithReorient"
+"""How the names of nnU-Net's readers end that turn every image to RAS."""
+
 _TRAINING_ORDER = ("2d", "3d_lowres", "3d_cascade_fullres", "3d_fullres")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 """Names of plans and configurations become names of folders."""
@@ -147,6 +150,7 @@ def plan_from_nnunet(plans: object, description: DatasetDescription) -> Plan:
         recommended=tuple(name for name in _TRAINING_ORDER if name in configurations)
         or tuple(configurations),
         decisions=decisions,
+        orientation="ras" if form.image_reader_writer.endswith(_TURNED) else "as_stored",
     )
 
 
@@ -282,9 +286,13 @@ def _planner(
 
 def _reader(plan: Plan) -> str:
     """nnU-Net's name for the reader of the data set's files."""
-    if plan.description.reader is not None:
-        return plan.description.reader
+    reader = plan.description.reader
+    turned = plan.orientation == "ras"
+    if reader is not None and (reader.endswith(_TURNED) or not turned):
+        return reader
     ending = plan.description.file_ending.lower()
+    if turned:
+        return ("NibabelIO" if ending in (".nii", ".nii.gz") else "SimpleITKIO") + _TURNED
     flat = all(configuration.is_2d for configuration in plan.configurations.values())
     if ending in (".tif", ".tiff") and not flat:
         return "Tiff3DIO"

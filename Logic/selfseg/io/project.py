@@ -24,6 +24,7 @@ from typing import TypeVar
 from .. import __version__
 from ..domain.dataset import Dataset, DatasetDescription, Split
 from ..domain.errors import PlanError, ProjectError
+from ..domain.events import Reporter, silent
 from ..domain.fingerprint import Fingerprint
 from ..domain.plan import Plan, SpeedProfile
 from .atomic_files import TEMPORARY_PREFIX
@@ -198,7 +199,8 @@ class Project:
 
     def has_runs(self, plan: str) -> bool:
         """Whether any training of that plan has begun."""
-        return any(self._runs_folder(plan).glob("*/fold_*/*"))
+        found = self._runs_folder(plan).glob("*/fold_*/*")
+        return any(path.name not in (LOCK_NAME, OWNER_NAME) for path in found)
 
     @property
     def plan_names(self) -> tuple[str, ...]:
@@ -266,13 +268,37 @@ class Project:
         """Keeps the folds."""
         write_json(self.folder / "splits.json", _SplitsFile(tuple(splits)), schema=SPLITS_SCHEMA)
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Holds the project for this process; every stage that writes works within it.
+    def lock(
+        self,
+        *,
+        wait: bool = False,
+        reporter: Reporter = silent,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> AbstractContextManager[None]:
+        """Holds the project for this process: for measuring, planning and preprocessing.
+
+        Args:
+            wait: until whoever holds it has ended, instead of raising an error.
+            reporter: is told for whom we wait.
+            should_stop: polled while waiting.
+
+        Raises:
+            ProjectError: another process holds it (named in the message).
+            Cancelled: `should_stop` said so.
+        """
+        return folder_lock(self.folder, wait=wait, reporter=reporter, should_stop=should_stop)
+
+    def run_lock(
+        self, plan: str, configuration: str, fold: str | int
+    ) -> AbstractContextManager[None]:
+        """Holds one training for this process; others of the project can go on beside it.
 
         Raises:
             ProjectError: another process holds it (named in the message).
         """
-        return folder_lock(self.folder)
+        folder = self.run_folder(plan, configuration, fold)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder_lock(folder, what="training")
 
     @property
     def _dataset_places(self) -> tuple[Path, ...]:

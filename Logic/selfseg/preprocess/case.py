@@ -13,6 +13,7 @@ from ..domain.geometry import Shape3, Vector3
 from ..domain.plan import ConfigurationPlan, Plan
 from .foreground import foreground_locations
 from .normalise import normalise
+from .orientation import axes_of_plan
 
 
 def preprocess_case(raw: RawCase, plan: Plan, configuration: str) -> PreprocessedCase:
@@ -27,17 +28,15 @@ def preprocess_case(raw: RawCase, plan: Plan, configuration: str) -> Preprocesse
     """
     chosen = plan.configuration(configuration)
     record, box = _steps(raw, plan, chosen)
-    identifier, forward = raw.identifier, plan.transpose_forward
+    identifier = raw.identifier
     # The one copy of the image: cropped, in the plan's axis order, to be normalised in place.
-    image = np.array(
-        raw.channels[:, *box].transpose(0, *(axis + 1 for axis in forward)),
-        dtype=np.float32,
-        order="C",
-    )
+    image = np.empty((len(raw.channels), *record.shape_before_resampling), dtype=np.float32)
+    for target, channel in zip(image, raw.channels, strict=True):
+        target[...] = record.on_plan_axes(channel[box])
     labels = None
     if raw.labels is not None:
         cropped = _as_int16(raw.labels[box], identifier)
-        labels = np.ascontiguousarray(cropped.transpose(forward))
+        labels = np.ascontiguousarray(record.on_plan_axes(cropped))
         del cropped
     # Where the caller keeps no reference either, the image as read is freed here.
     del raw
@@ -70,8 +69,11 @@ def _steps(
     """What will be done, and the native box to crop to."""
     start, stop = nonzero_box(raw.channels)
     z, y, x = (slice(a, b) for a, b in zip(start, stop, strict=True))
-    forward = plan.transpose_forward
-    crop_start, crop_stop = _permuted(start, forward), _permuted(stop, forward)
+    forward, flipped = axes_of_plan(raw.geometry, plan)
+    whole = _permuted(raw.geometry.shape, forward)
+    ends = zip(whole, _permuted(start, forward), _permuted(stop, forward), flipped, strict=True)
+    kept = [(n - b, n - a) if flip else (a, b) for n, a, b, flip in ends]
+    crop_start, crop_stop = _shape3([a for a, _ in kept]), _shape3([b for _, b in kept])
     shape = _shape3([b - a for a, b in zip(crop_start, crop_stop, strict=True)])
     native = raw.geometry.spacing
     spacing: Vector3 = (native[forward[0]], native[forward[1]], native[forward[2]])
@@ -87,7 +89,8 @@ def _steps(
         spacing_before=spacing,
         shape_after_resampling=shape_at_spacing(shape, spacing, spacing_after),
         spacing_after=spacing_after,
-        transposed_shape=_permuted(raw.geometry.shape, forward),
+        transposed_shape=whole,
+        flipped=flipped,
     )
     return record, (z, y, x)
 

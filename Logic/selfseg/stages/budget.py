@@ -9,7 +9,7 @@ from ..domain.errors import UsageError
 from ..domain.events import Notice, Reporter
 from ..domain.plan import DeviceName, Plan
 from ..io.project import Project
-from . import learn, measure
+from . import first_stage, learn, measure
 
 CLOSING_SECONDS = 6.0
 """Kept back for the report and for ending the process."""
@@ -89,19 +89,27 @@ def plan_for_budget(
 
 
 def train_and_judge(
-    run: learn.FoldRun, seconds: float | None, *, checkpoint: str, seed: int
+    run: learn.FoldRun, options: learn.TrainingOptions, *, seconds: float | None, checkpoint: str
 ) -> None:
     """Trains one fold and predicts its validation cases, both within `seconds`.
 
+    Args:
+        run: the fold; for a cascade, what the first stage has not predicted yet comes first.
+        options: how to train.
+        seconds: for all of it; None leaves it to the plan's schedule.
+        checkpoint: which weights judge the fold, "final" or "best".
+
     Raises:
         UsageError: the time left is too short to train anything.
+        TrainingError: the first stage of a cascade is not trained.
     """
     if run.is_judged:
-        learn.train_fold(run, seconds=None, seed=seed)  # says that it is done
+        learn.train_fold(run, options, seconds=None)  # says that it is done
         return
+    began = run.clock()
+    first_stage.ensure_predictions(run, checkpoint=checkpoint)
     mirror, training_seconds = True, None
     if seconds is not None:
-        began = run.clock()
         reserve = learn.validation_seconds(run, mirror=True) * SAFETY
         if reserve > VALIDATION_SHARE * seconds:
             mirror, reserve = False, learn.validation_seconds(run, mirror=False) * SAFETY
@@ -118,7 +126,7 @@ def train_and_judge(
                 cure="give a longer --time-budget, or fewer folds and configurations "
                 "(-c 3d_fullres -f 0)",
             )
-    learn.train_fold(run, seconds=training_seconds, seed=seed)
+    learn.train_fold(run, options, seconds=training_seconds)
     learn.judge_fold(run, mirror=mirror, checkpoint=checkpoint)
 
 

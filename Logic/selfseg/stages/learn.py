@@ -3,88 +3,110 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from ..crossvalidate.splits import ALL, split_for_fold, splits_of
-from ..domain.dataset import Dataset, Split
-from ..domain.events import CaseFinished, Notice, Reporter, StageFinished, StageStarted
+from ..crossvalidate.splits import ALL
+from ..domain.events import CaseFinished, Notice, StageFinished, StageStarted
 from ..domain.plan import Plan
 from ..evaluate.scores import Scores, evaluate_files
-from ..io.case_store import StoredCase, open_case
+from ..infer.restore import restore
 from ..io.images import write_label_map
 from ..io.json_files import write_json
-from ..io.project import Project
-from .segment import CaseProgress, load_backend, segment_case
+from .first_stage import next_stage_grids, weights_digest
+from .fold import FoldRun
+from .models import load_backend
+from .segment import CaseProgress, predict_case
+from .start import starting_point
+from .validate import held_out_cases, make_validator
+
+__all__ = ["FoldRun", "TrainingOptions", "judge_fold", "train_fold", "validation_seconds"]
 
 
 @dataclass(frozen=True)
-class FoldRun:
-    """One fold of one configuration in a project, and how to work on it.
+class TrainingOptions:
+    """How to train, beside what the plan decides; the same for every fold of a command.
 
-    `clock` counts seconds; `should_stop` is polled while training and predicting.
+    Args:
+        seed: of everything random.
+        deterministic: the same weights to the last bit every time, at some cost in speed.
+        augmentation: in place of the policy of the plan's schedule.
+        augmentation_family: where augmentation is computed; "auto" takes the faster one.
+        foreground_cases: in place of the rule of the plan's schedule.
+        validate_every: epochs between predictions of whole validation cases; 0 for none.
+        hold_out: look at a tenth of the training cases for that, in place of the validation
+            cases, and do not learn from them.
+        early_stopping: end where the validation cases have not become better for long.
+        start_from: weights to begin with, in place of fresh ones.
+        tensorboard: also write TensorBoard's event files.
+        micro_batch: samples at a time, where a batch does not fit the memory.
     """
 
-    project: Project
-    dataset: Dataset
-    plan: Plan
-    configuration: str
-    fold: str
-    device: str
-    reporter: Reporter
-    should_stop: Callable[[], bool]
-    clock: Callable[[], float] = time.monotonic
+    seed: int = 0
+    deterministic: bool = False
+    augmentation: Literal["full", "mild", "mirror"] | None = None
+    augmentation_family: Literal["auto", "loader", "device"] = "auto"
+    foreground_cases: Literal["with_foreground", "by_structure"] | None = None
+    validate_every: int = 0
+    hold_out: bool = False
+    early_stopping: bool = False
+    start_from: Path | None = None
+    tensorboard: bool = False
+    micro_batch: int | None = None
 
-    @property
-    def folder(self) -> Path:
-        """Where this training keeps its files."""
-        return self.project.run_folder(self.plan.name, self.configuration, self.fold)
-
-    @property
-    def split(self) -> Split:
-        """The cases to learn from and to be judged on."""
-        names = [case.identifier for case in self.dataset.cases]
-        return split_for_fold(splits_of(self.dataset), self.fold, names)
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether the training is over."""
-        return self.fold in self.project.trained_folds(self.plan.name, self.configuration)
-
-    @property
-    def is_judged(self) -> bool:
-        """Whether the validation cases are predicted and scored."""
-        return self.is_trained and (self.folder / "validation.json").is_file()
-
-    def stored(self, identifiers: Sequence[str]) -> tuple[StoredCase, ...]:
-        """The preprocessed cases of that name."""
-        folder = self.project.preprocessed_folder(self.plan.name, self.configuration)
-        return tuple(open_case(folder, identifier) for identifier in identifiers)
+    def applied_to(self, plan: Plan) -> Plan:
+        """The plan with the schedule changed as these options say."""
+        schedule = plan.schedule
+        return replace(
+            plan,
+            schedule=replace(
+                schedule,
+                augmentation=self.augmentation or schedule.augmentation,
+                foreground_cases=self.foreground_cases or schedule.foreground_cases,
+            ),
+        )
 
 
-def train_fold(run: FoldRun, *, seconds: float | None, seed: int) -> None:
-    """Trains the fold, or goes on where an earlier call stopped; skips a finished one."""
-    from ..train.loop import TrainingTask, train
+def train_fold(run: FoldRun, options: TrainingOptions, *, seconds: float | None) -> None:
+    """Trains the fold, or goes on where an earlier call stopped; skips a finished one.
+
+    A cascade's fold needs the predictions of its first stage: see `ensure_predictions`.
+    """
+    from ..train.loop import train
+    from ..train.ranks import is_first_rank
+    from ..train.task import TrainingTask
 
     stage = f"train {run.configuration} fold {run.fold}"
     if run.is_trained:
         run.reporter(StageFinished(stage, skipped=True))
         return
+    held_out = held_out_cases(run) if options.hold_out else ()
+    start_from = options.start_from
     task = TrainingTask(
-        plan=run.plan,
+        plan=options.applied_to(run.plan),
         configuration=run.configuration,
         fold=run.fold,
-        training=run.stored(run.split.train),
+        training=run.stored([name for name in run.split.train if name not in held_out]),
         validation=run.stored(run.split.validation),
         run_folder=run.folder,
         device=run.device,
-        seed=seed,
+        seed=options.seed,
         seconds=seconds,
+        deterministic=options.deterministic,
+        augmentation_family=options.augmentation_family,
+        validator=make_validator(run, options.validate_every, held_out=held_out),
+        early_stopping=options.early_stopping,
+        start=None if start_from is None else starting_point(start_from, run.configuration),
+        micro_batch=options.micro_batch,
+        tensorboard=options.tensorboard,
     )
     start = run.clock()
     run.reporter(StageStarted(stage))
-    train(task, reporter=run.reporter, clock=run.clock, should_stop=run.should_stop)
+    # The ranks of one training work in the same folder; the first holds it for all.
+    with run.lock() if is_first_rank() else nullcontext():
+        train(task, reporter=run.reporter, clock=run.clock, should_stop=run.should_stop)
     run.reporter(StageFinished(stage, seconds=run.clock() - start))
 
 
@@ -94,19 +116,23 @@ def validation_seconds(run: FoldRun, *, mirror: bool) -> float:
     if not cases:
         return 0.0
     voxels = [case.shape[0] * case.shape[1] * case.shape[2] for case in cases]
-    largest = cases[voxels.index(max(voxels))].load()
+    largest = cases[voxels.index(max(voxels))]
+    loaded, grids = largest.load(), next_stage_grids(run, largest.identifier)
     backend = load_backend(run.project, run.plan, run.configuration, (), "final", run.device)
     # The first call pays for memory and kernels, and the second is what a case costs.
     for _ in range(2):
         start = run.clock()
-        segment_case(
-            largest,
+        logits = predict_case(
+            loaded,
             backend,
             run.plan,
             run.configuration,
             mirror=mirror,
             should_stop=run.should_stop,
         )
+        restore(logits, largest.record, run.plan.description.labels)
+        for grid in grids:
+            grid.decide(largest, logits)
         seconds = run.clock() - start
     return seconds * sum(voxels) / max(voxels)
 
@@ -114,7 +140,8 @@ def validation_seconds(run: FoldRun, *, mirror: bool) -> float:
 def judge_fold(run: FoldRun, *, mirror: bool, checkpoint: str) -> Scores:
     """Predicts the fold's validation cases on their native grid and scores them.
 
-    Label maps go to `validation/` in the run's folder, scores to `validation.json`.
+    Label maps go to `validation/` in the run's folder, scores to `validation.json`. What the
+    first stage of a cascade predicts here is kept for the training of the second.
     """
     stage = f"validate {run.configuration} fold {run.fold}"
     names, ending = run.split.validation, run.dataset.description.file_ending
@@ -123,13 +150,15 @@ def judge_fold(run: FoldRun, *, mirror: bool, checkpoint: str) -> Scores:
     if run.fold == ALL:
         text = "these cases were learned from: their scores say nothing about new ones"
         run.reporter(Notice(text, level="warning"))
+    scheme = run.dataset.description.labels
+    weights = weights_digest(run, checkpoint)
     backend = load_backend(
         run.project, run.plan, run.configuration, (run.fold,), checkpoint, run.device
     )
     pairs = []
     for done, case in enumerate(run.stored(names)):
         case_start = run.clock()
-        labels = segment_case(
+        logits = predict_case(
             case.load(),
             backend,
             run.plan,
@@ -138,13 +167,15 @@ def judge_fold(run: FoldRun, *, mirror: bool, checkpoint: str) -> Scores:
             reporter=CaseProgress(stage, done, len(names), began, run.reporter),
             should_stop=run.should_stop,
         )
+        for grid in next_stage_grids(run, case.identifier):
+            grid.store(case, grid.decide(case, logits), weights)
         path = run.folder / "validation" / f"{case.identifier}{ending}"
-        write_label_map(path, labels, case.record.native)
+        write_label_map(path, restore(logits, case.record, scheme), case.record.native)
         reference = run.dataset.case(case.identifier).label
         if reference is not None:
             pairs.append((reference, path))
         run.reporter(CaseFinished(case.identifier, run.clock() - case_start))
-    scores = evaluate_files(pairs, run.dataset.description.labels)
+    scores = evaluate_files(pairs, scheme)
     write_json(run.folder / "validation.json", scores.as_mapping(), schema="selfseg.scores/1")
     mean = scores.mean_foreground("Dice")
     detail = "no structure to score" if mean is None else f"mean foreground Dice {mean:.4f}"

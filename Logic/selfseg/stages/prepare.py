@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -24,12 +24,32 @@ def preprocess_project(
     project: Project,
     dataset: Dataset,
     plan: Plan,
+    configurations: Iterable[str],
+    *,
+    workers: int | None,
+    reporter: Reporter,
+) -> None:
+    """Preprocesses every training case that is not in the store yet, or has changed since.
+
+    A cascade takes the images of 3d_fullres, and its first stage is preprocessed with it.
+    """
+    wanted: dict[str, None] = {}
+    for name in configurations:
+        first = plan.configuration(name).previous_stage
+        wanted |= dict.fromkeys((*(() if first is None else (first,)), plan.images_of(name)))
+    for name in wanted:
+        _preprocess(project, dataset, plan, name, workers=workers, reporter=reporter)
+
+
+def _preprocess(
+    project: Project,
+    dataset: Dataset,
+    plan: Plan,
     configuration: str,
     *,
     workers: int | None,
     reporter: Reporter,
 ) -> None:
-    """Preprocesses every training case that is not in the store yet, or has changed since."""
     folder = project.preprocessed_folder(plan.name, configuration)
     decisions = preprocessing_key(plan, configuration)
     keys = {c.identifier: _case_key(c, decisions) for c in dataset.cases}

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from ..domain.case import PreprocessedCase
+from ..domain.case import FloatArray, PreprocessedCase, RawCase
 from ..domain.dataset import CaseFiles
 from ..domain.errors import ModelError
 from ..domain.events import (
     CaseFinished,
     Event,
-    Notice,
     Progress,
     Reporter,
     StageFinished,
@@ -24,49 +23,41 @@ from ..domain.events import (
     silent,
 )
 from ..domain.plan import Plan
+from ..infer.cascade import previous_on_grid
 from ..infer.engine import Backend, predict_logits
 from ..infer.restore import restore
 from ..io.images import read_case, write_label_map
-from ..io.project import Project
-from ..io.weights import read_weights
 from ..preprocess.case import preprocess_case
+from .models import LoadedModel
 
 
-def load_backend(
-    project: Project,
+def predict_case(
+    case: PreprocessedCase,
+    backend: Backend,
     plan: Plan,
     configuration: str,
-    folds: Sequence[str],
-    checkpoint: str,
-    device: str,
-) -> Backend:
-    """The trained networks of some folds, ready to predict; a fresh one without folds.
+    *,
+    mirror: bool = True,
+    step: float = 0.5,
+    reporter: Reporter = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> FloatArray:
+    """The logits (K, Z, Y, X) of one preprocessed case at the plan's spacing.
 
     Raises:
-        ModelError: a fold has no such weights.
+        Cancelled: `should_stop` said so.
+        ModelError: a cascade's case lacks the first stage's prediction.
     """
-    from ..infer.torch_backend import TorchBackend
-
-    weights = []
-    for fold in folds:
-        run_folder = project.run_folder(plan.name, configuration, fold)
-        path = run_folder / f"weights_{checkpoint}.safetensors"
-        if not path.is_file():
-            raise ModelError(
-                f"fold {fold} of {configuration} has no {checkpoint} weights",
-                expected=path.name,
-                found="no such file",
-                cure="train it with `selfseg run`, or choose other folds",
-                path=path.parent,
-            )
-        weights.append(read_weights(path)[0])
-    return TorchBackend(
-        plan.configuration(configuration).network,
-        plan.input_channels(configuration),
-        plan.description.labels.head_count,
-        weights,
-        device=device,
-        autocast=plan.autocast,
+    return predict_logits(
+        case,
+        backend,
+        plan.configuration(configuration),
+        head_count=plan.description.labels.head_count,
+        previous_values=plan.previous_values(configuration),
+        step=step,
+        mirror=mirror,
+        reporter=reporter,
+        should_stop=should_stop,
     )
 
 
@@ -84,19 +75,76 @@ def segment_case(
     """The label map (Z, Y, X) of one preprocessed case on its native grid.
 
     Raises:
-        Cancelled: `should_stop` said so.
+        Cancelled, ModelError: see `predict_case`.
     """
-    logits = predict_logits(
+    logits = predict_case(
         case,
         backend,
-        plan.configuration(configuration),
-        head_count=plan.description.labels.head_count,
-        step=step,
+        plan,
+        configuration,
         mirror=mirror,
+        step=step,
         reporter=reporter,
         should_stop=should_stop,
     )
     return restore(logits, case.record, plan.description.labels)
+
+
+def segment_image(
+    raw: RawCase,
+    model: LoadedModel,
+    *,
+    mirror: bool = True,
+    step: float = 0.5,
+    reporter: Reporter = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> NDArray[Any]:
+    """The label map (Z, Y, X) of an image as read, through every stage of the model.
+
+    A cascade's first stage is decided on the native grid, and that label map is resampled to
+    the second stage's grid.
+
+    Raises:
+        Cancelled: `should_stop` said so.
+    """
+    previous, part = None, 1 / model.stage_count
+    if model.first is not None:
+        previous = segment_image(
+            raw,
+            model.first,
+            mirror=mirror,
+            step=step,
+            reporter=_Scaled(reporter, 0.0, 1 - part),
+            should_stop=should_stop,
+        )
+    case = preprocess_case(raw, model.plan, model.configuration)
+    if previous is not None:
+        case = replace(case, previous=previous_on_grid(previous, case.record))
+    return segment_case(
+        case,
+        model.backend,
+        model.plan,
+        model.configuration,
+        mirror=mirror,
+        step=step,
+        reporter=_Scaled(reporter, 1 - part, part),
+        should_stop=should_stop,
+    )
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """Makes the progress of one stage a part of the progress of all."""
+
+    reporter: Reporter
+    begin: float
+    part: float
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            share = event.done / max(event.total, 1)
+            event = replace(event, done=self.begin + self.part * share, total=1)
+        self.reporter(event)
 
 
 @dataclass(frozen=True)
@@ -119,40 +167,9 @@ class CaseProgress:
         self.reporter(Progress(self.stage, over, self.total, left, event.detail))
 
 
-def choose_trained(
-    project: Project, reporter: Reporter, plan_name: str | None, configuration: str | None
-) -> tuple[Plan, str, tuple[str, ...]]:
-    """What to predict with where nothing was selected: all folds of the first configuration.
-
-    Raises:
-        ModelError: the project holds no trained model.
-    """
-    for name in project.plan_names if plan_name is None else (plan_name,):
-        plan = project.read_plan(name)
-        for candidate in plan.configurations if configuration is None else (configuration,):
-            folds = project.trained_folds(name, candidate)
-            if folds:
-                reporter(
-                    Notice(
-                        f"no selection was made in this project: using plan {name}, "
-                        f"{candidate}, fold{'s' if len(folds) > 1 else ''} {', '.join(folds)}"
-                    )
-                )
-                return plan, candidate, folds
-    raise ModelError(
-        "there is no trained model here",
-        expected="a project with at least one finished training",
-        found=", ".join(project.plan_names) or "no plan",
-        cure="train one with `selfseg run DATASET -p PROJECT`",
-        path=project.folder,
-    )
-
-
 def segment_files(
     cases: Sequence[CaseFiles],
-    backend: Backend,
-    plan: Plan,
-    configuration: str,
+    model: LoadedModel,
     output: Path,
     *,
     ending: str,
@@ -161,20 +178,17 @@ def segment_files(
     reporter: Reporter,
     should_stop: Callable[[], bool],
 ) -> tuple[Path, ...]:
-    """Reads, preprocesses, segments and writes one case after the other."""
+    """Reads, segments and writes one case after the other."""
     start = time.monotonic()
     written = []
     reporter(StageStarted("predict", total=len(cases), unit="case"))
     for done, files in enumerate(cases):
         case_start = time.monotonic()
         raw = read_case(files, None, with_labels=False)
-        _check_channels(raw.channels.shape[0], plan, files)
-        case = preprocess_case(raw, plan, configuration)
-        labels = segment_case(
-            case,
-            backend,
-            plan,
-            configuration,
+        _check_channels(raw.channels.shape[0], model.plan, files)
+        labels = segment_image(
+            raw,
+            model,
             mirror=mirror,
             step=step,
             reporter=CaseProgress("predict", done, len(cases), start, reporter),

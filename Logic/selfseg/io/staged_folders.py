@@ -1,0 +1,96 @@
+"""Folders that are either there in full or not there at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..domain.errors import ModelError, ProjectError
+from .atomic_files import TEMPORARY_PREFIX
+
+
+@contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside the target, gone at the end of the block unless it was moved.
+
+    Raises:
+        ModelError: the target exists.
+        ProjectError: the folder cannot be made.
+    """
+    target = Path(target)
+    check_free(target)
+    stage = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}")
+    try:
+        stage.mkdir(parents=True)
+    except OSError as error:
+        raise _unwritable(stage, error) from error
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def commit_folder(stage: Path, target: Path) -> None:
+    """Gives a finished folder its name.
+
+    Raises:
+        ModelError: somebody was faster.
+        ProjectError: it cannot be renamed.
+    """
+    check_free(target)
+    try:
+        os.rename(stage, target)
+    except OSError as error:
+        check_free(target)
+        raise _unwritable(target, error) from error
+
+
+def check_free(target: Path) -> None:
+    """Refuses to write over what is there.
+
+    Raises:
+        ModelError: something is.
+    """
+    if target.exists() or target.is_symlink():
+        raise ModelError(
+            "there is something of this name already",
+            expected="a new name",
+            found="a folder" if target.is_dir() else "a file",
+            cure="choose another name, or remove what is there",
+            path=target,
+        )
+
+
+def check_space(stage: Path, wanted: int) -> None:
+    """Refuses to begin what the disk has no room for.
+
+    Args:
+        stage: a folder on the disk.
+        wanted: bytes.
+
+    Raises:
+        ProjectError: fewer are free.
+    """
+    free = shutil.disk_usage(stage).free
+    if wanted > free:
+        raise ProjectError(
+            "there is not enough space for the model",
+            expected=f"{wanted / 2**20:.0f} MB",
+            found=f"{free / 2**20:.0f} MB",
+            cure="free some space, or choose another library with --library",
+            path=stage.parent,
+        )
+
+
+def _unwritable(path: Path, error: OSError) -> ProjectError:
+    return ProjectError(
+        "the folder cannot be written",
+        expected="a place with the right to write and enough free space",
+        found=error.strerror or str(error),
+        cure="choose another place",
+        path=path,
+    )

@@ -1,0 +1,201 @@
+"""From a project's trained networks to a model that can be handed on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from .. import __version__
+from ..crossvalidate.splits import ALL
+from ..domain.anatomy import appearances_of
+from ..domain.bundle import Member, ModelBundle, ModelCard
+from ..domain.errors import ModelError
+from ..domain.events import Notice, Reporter, silent
+from ..domain.plan import Plan
+from ..evaluate.results import CaseScores, read_case_scores, summarise_cases
+from ..io.bundle_files import Weights, WeightsKey
+from ..io.image_endings import image_ending
+from ..io.project import Project
+from ..io.weights import read_weights
+from .models import choose_trained, weights_path
+
+
+@dataclass(frozen=True)
+class CardOptions:
+    """What only the user can say of a model; see `ModelCard`.
+
+    Without a name the data set's is taken.
+    """
+
+    name: str | None = None
+    version: str | None = None
+    summary: str = ""
+    licence: str = ""
+    citation: str = ""
+    authors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which networks of a project make the model.
+
+    Without a configuration, the first that is trained; without folds, all that are trained.
+    `checkpoint` is "final" or "best".
+    """
+
+    plan: str | None = None
+    configurations: tuple[str, ...] = ()
+    folds: tuple[str, ...] = ()
+    checkpoint: str = "final"
+
+
+def bundle_from_project(
+    project: Project,
+    card: CardOptions,
+    choice: ModelChoice | None = None,
+    *,
+    created: datetime | None = None,
+    reporter: Reporter = silent,
+) -> tuple[ModelBundle, Iterator[tuple[WeightsKey, Weights]]]:
+    """Describes the model, and reads its weights one network after the other.
+
+    Names of cases and paths stay behind: they may be those of patients. Scores count the cases
+    instead, and the fingerprint is kept without names.
+
+    Args:
+        project: with at least one finished training.
+        card: what the user says of the model.
+        choice: which networks.
+        created: the present time otherwise.
+        reporter: is told what was chosen.
+
+    Returns:
+        the description, and what `write_bundle` takes as weights.
+
+    Raises:
+        ModelError: nothing is trained, or not what was asked for.
+    """
+    choice = choice or ModelChoice()
+    plan, members = _members(project, choice, reporter)
+    fingerprint = project.read_fingerprint()
+    description = project.description
+    moment = created or datetime.now(UTC)
+    provenance = {
+        "data set": description.name,
+        "training cases": str(description.case_count),
+        "data set's SHA-256": "" if fingerprint is None else fingerprint.dataset_hash,
+        "data set's licence": description.licence,
+        "data set's reference": description.reference,
+        "selfseg": __version__,
+        "checkpoint": choice.checkpoint,
+    }
+    bundle = ModelBundle(
+        card=ModelCard(
+            name=card.name or name_from(description.name),
+            version=card.version or "1",
+            summary=card.summary,
+            licence=card.licence,
+            citation=card.citation,
+            authors=card.authors,
+            created=moment.isoformat(timespec="seconds"),
+            provenance={key: text for key, text in provenance.items() if text},
+        ),
+        description=plan.description,
+        plans={plan.name: plan},
+        members=members,
+        appearances=appearances_of(plan.description.labels),
+        scores=_scores(project, plan, members, reporter),
+        fingerprint=None if fingerprint is None else replace(fingerprint, case_identifiers=()),
+    )
+    return bundle, _weights(project, bundle, choice.checkpoint)
+
+
+def name_from(text: str) -> str:
+    """A model's name from any text: "MS Lesion (FLAIR)" becomes "MS-Lesion-FLAIR"."""
+    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:80].rstrip("-._")
+    return kept or "model"
+
+
+def _members(
+    project: Project, choice: ModelChoice, reporter: Reporter
+) -> tuple[Plan, tuple[Member, ...]]:
+    wanted: Sequence[str | None] = choice.configurations or (None,)
+    plan_name, members = choice.plan, []
+    for name in wanted:
+        plan, configuration, trained = choose_trained(project, reporter, plan_name, name)
+        plan_name = plan.name
+        missing = [fold for fold in choice.folds if fold not in trained]
+        if missing:
+            raise ModelError(
+                f"fold {', '.join(missing)} of {configuration} is not trained",
+                expected="some of " + ", ".join(trained),
+                found=", ".join(choice.folds),
+                cure="train it, or choose other folds with -f",
+                path=project.folder,
+            )
+        # A fold that has seen every case would outvote none, but no score would hold for it.
+        folds = choice.folds or tuple(fold for fold in trained if fold != ALL) or trained
+        members.append(Member(plan.name, configuration, tuple(folds)))
+    return plan, tuple(members)
+
+
+def _scores(
+    project: Project, plan: Plan, members: Sequence[Member], reporter: Reporter
+) -> dict[str, Any] | None:
+    """Out-of-fold scores, the cases counted through."""
+    if len(members) > 1:
+        reporter(Notice("the model has no scores: they are not known for several configurations"))
+        return None
+    cases: list[CaseScores] = []
+    for fold in members[0].folds:
+        folder = project.run_folder(plan.name, members[0].configuration, fold)
+        path = folder / "validation.json"
+        if fold != ALL and path.is_file():
+            cases += read_case_scores(path)
+    if not cases:
+        reporter(Notice("the model has no scores: no fold was judged on cases it has not seen"))
+        return None
+    groups = list(dict.fromkeys(case.group for case in cases if case.group is not None))
+    named = [
+        replace(
+            case,
+            reference_file=f"held_out_{index:04d}{image_ending(case.reference_file) or ''}",
+            prediction_file=f"held_out_{index:04d}{image_ending(case.prediction_file) or ''}",
+            group=None if case.group is None else f"group_{groups.index(case.group) + 1:04d}",
+        )
+        for index, case in enumerate(cases, start=1)
+    ]
+    return summarise_cases(named).as_mapping()
+
+
+def _weights(
+    project: Project, bundle: ModelBundle, checkpoint: str
+) -> Iterator[tuple[WeightsKey, Weights]]:
+    for (plan_name, configuration), folds in bundle.stages.items():
+        plan = bundle.plans[plan_name]
+        chosen = folds or _first_stage_folds(project, bundle, plan_name, configuration)
+        for fold in chosen:
+            path = weights_path(project, plan, configuration, fold, checkpoint)
+            weights, _ = read_weights(path, check_finite=True)
+            yield WeightsKey(plan_name, configuration, fold), weights
+
+
+def _first_stage_folds(
+    project: Project, bundle: ModelBundle, plan: str, configuration: str
+) -> tuple[str, ...]:
+    """As `load_model` chooses them: "all" goes with "all", the others with the others."""
+    trained = project.trained_folds(plan, configuration)
+    of_all = all(member.folds == (ALL,) for member in bundle.members if member.plan == plan)
+    chosen = tuple(fold for fold in trained if (fold == ALL) == of_all)
+    if not chosen:
+        raise ModelError(
+            f"the cascade cannot be exported without its first stage {configuration}",
+            expected=f"fold {ALL if of_all else '0, 1, ...'} of {configuration}, trained",
+            found=", ".join(trained) or "no trained fold",
+            cure=f"train {configuration}, or export another configuration with -c",
+            path=project.folder,
+        )
+    return chosen

@@ -1,0 +1,146 @@
+"""The trained networks of a project, ready to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..crossvalidate.splits import ALL
+from ..domain.errors import ModelError
+from ..domain.events import Notice, Reporter, silent
+from ..domain.plan import Plan
+from ..infer.engine import Backend
+from ..io.project import Project
+from ..io.weights import read_weights
+
+
+def load_backend(
+    project: Project,
+    plan: Plan,
+    configuration: str,
+    folds: Sequence[str],
+    checkpoint: str,
+    device: str,
+) -> Backend:
+    """The trained networks of some folds, ready to predict; a fresh one without folds.
+
+    Raises:
+        ModelError: a fold has no such weights.
+    """
+    from ..infer.torch_backend import TorchBackend
+
+    weights = [
+        read_weights(weights_path(project, plan, configuration, fold, checkpoint))[0]
+        for fold in folds
+    ]
+    return TorchBackend(
+        plan.configuration(configuration).network,
+        plan.input_channels(configuration),
+        plan.description.labels.head_count,
+        weights,
+        device=device,
+        autocast=plan.autocast,
+    )
+
+
+def weights_path(
+    project: Project, plan: Plan, configuration: str, fold: str, checkpoint: str
+) -> Path:
+    """The weights file of a trained fold.
+
+    Raises:
+        ModelError: there is none.
+    """
+    folder = project.run_folder(plan.name, configuration, fold)
+    path = folder / f"weights_{checkpoint}.safetensors"
+    if not path.is_file():
+        raise ModelError(
+            f"fold {fold} of {configuration} has no {checkpoint} weights",
+            expected=path.name,
+            found="no such file",
+            cure="train it with `selfseg run`, or choose other folds",
+            path=path.parent,
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """The trained networks of one configuration; a cascade brings its first stage along."""
+
+    plan: Plan
+    configuration: str
+    backend: Backend
+    first: LoadedModel | None = None
+
+    @property
+    def stage_count(self) -> int:
+        """Predictions it takes to segment a case."""
+        return 1 if self.first is None else 1 + self.first.stage_count
+
+
+def load_model(
+    project: Project,
+    plan: Plan,
+    configuration: str,
+    folds: Sequence[str],
+    checkpoint: str,
+    device: str,
+    *,
+    reporter: Reporter = silent,
+) -> LoadedModel:
+    """The networks of some folds, and below a cascade every trained fold of its first stage.
+
+    A cascade's fold "all" has learned from the predictions of the first stage's fold "all", and
+    takes those. The reporter is told which folds of the first stage predict.
+
+    Raises:
+        ModelError: a fold has no such weights, or no fold of the first stage is trained.
+    """
+    first, previous = None, plan.configuration(configuration).previous_stage
+    if previous is not None:
+        trained = project.trained_folds(plan.name, previous)
+        of_all = ALL in folds and len(folds) == 1
+        chosen = tuple(fold for fold in trained if (fold == ALL) == of_all)
+        if not chosen:
+            raise ModelError(
+                f"{configuration} cannot predict without its first stage",
+                expected=f"fold {ALL if of_all else '0, 1, ...'} of {previous}, trained",
+                found=", ".join(trained) or "no trained fold",
+                cure=f"train {previous}, or choose another configuration with -c",
+                path=project.folder,
+            )
+        reporter(Notice(f"first stage: {previous}, fold {', '.join(chosen)}"))
+        first = load_model(project, plan, previous, chosen, checkpoint, device, reporter=reporter)
+    backend = load_backend(project, plan, configuration, folds, checkpoint, device)
+    return LoadedModel(plan, configuration, backend, first)
+
+
+def choose_trained(
+    project: Project, reporter: Reporter, plan_name: str | None, configuration: str | None
+) -> tuple[Plan, str, tuple[str, ...]]:
+    """What to predict with where nothing was selected: all folds of the first configuration.
+
+    Raises:
+        ModelError: the project holds no trained model.
+    """
+    for name in project.plan_names if plan_name is None else (plan_name,):
+        plan = project.read_plan(name)
+        for candidate in plan.configurations if configuration is None else (configuration,):
+            folds = project.trained_folds(name, candidate)
+            if folds:
+                reporter(
+                    Notice(
+                        f"no selection was made in this project: using plan {name}, "
+                        f"{candidate}, fold{'s' if len(folds) > 1 else ''} {', '.join(folds)}"
+                    )
+                )
+                return plan, candidate, folds
+    raise ModelError(
+        "there is no trained model here",
+        expected="a project with at least one finished training",
+        found=", ".join(project.plan_names) or "no plan",
+        cure="train one with `selfseg run DATASET -p PROJECT`",
+        path=project.folder,
+    )
