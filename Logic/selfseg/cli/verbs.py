@@ -1,0 +1,218 @@
+"""The verbs: each calls its function of the pipeline and prints the result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ..console import StopRequest
+from ..domain.errors import UsageError
+from ..domain.events import Reporter
+from .flags import DEVICE, HOW, PLANNER, TRAIN, TRAINING, WORKERS, keywords, words
+
+
+def demo(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
+    """Makes data, trains, tests and reports."""
+    from ..demo.run import run_demo
+
+    result = run_demo(
+        options.output,
+        budget=options.time_budget,
+        device=options.device,
+        reporter=reporter,
+        should_stop=stop,
+    )
+    print(result.summary)
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(result.report.as_uri())
+    return 0
+
+
+def check(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
+    """Prints every fault of a data set."""
+    from .. import pipeline
+
+    faults = pipeline.check(options.dataset, reporter=reporter)
+    errors = [fault for fault in faults if fault.severity == "error"]
+    for fault in faults:
+        print(
+            f"{fault.severity}: {fault.path}: {fault.what} [{fault.kind}]\n"
+            f"  expected: {fault.expected}\n  found: {fault.found}\n  what to do: {fault.cure}"
+        )
+    warnings = len(faults) - len(errors)
+    print(f"{options.dataset}: {len(errors)} errors, {warnings} warnings")
+    return 1 if errors else 0
+
+
+def fingerprint(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
+    """Measures the training cases and prints where the fingerprint is."""
+    from .. import pipeline
+
+    pipeline.fingerprint(
+        options.dataset, options.project, workers=options.workers, reporter=reporter
+    )
+    print(options.project / "fingerprint.json")
+    return 0
+
+
+def plan(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
+    """Plans and prints each decision with its reason."""
+    if options.fingerprint is not None:
+        return _plan_from_files(options)
+    if options.dataset is None or options.project is None:
+        raise UsageError(
+            "nothing to plan for",
+            expected="DATASET -p PROJECT, or --fingerprint F.json --dataset-json D.json",
+            found="neither",
+            cure="see `selfseg plan --help`",
+        )
+    from .. import pipeline
+
+    plan = pipeline.plan(
+        options.dataset,
+        options.project,
+        time_budget=options.time_budget,
+        name=options.name,
+        reporter=reporter,
+        **keywords((*PLANNER, DEVICE, WORKERS), options),
+    )
+    if options.output is not None:
+        from ..stages.plan_files import write_plan_file
+
+        write_plan_file(options.output, plan, options.format)
+    for decision in plan.decisions:
+        print(f"{decision.what}: {decision.value}\n    {decision.reason}")
+    return 0
+
+
+def _plan_from_files(options: argparse.Namespace) -> int:
+    from ..stages.plan_files import plan_from_files, write_plan_file
+
+    if options.dataset_json is None or options.output is None:
+        raise UsageError(
+            "planning from a fingerprint needs the data set's description and a file to write",
+            expected="--fingerprint F.json --dataset-json D.json -o plans.json",
+            found="--dataset-json or -o is missing",
+            cure="add it",
+        )
+    plan, fingerprint = plan_from_files(
+        options.fingerprint, options.dataset_json, options.planner, options.memory_gb, options.name
+    )
+    write_plan_file(options.output, plan, options.format, fingerprint)
+    print(options.output)
+    return 0
+
+
+def preprocess(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
+    """Preprocesses a project's cases."""
+    from .. import pipeline
+
+    pipeline.preprocess(
+        options.project,
+        configurations=options.configuration,
+        plan_name=options.plan,
+        checkpoint=options.checkpoint,
+        device=options.device,
+        workers=options.workers,
+        reporter=reporter,
+        should_stop=stop,
+    )
+    return 0
+
+
+def train(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
+    """Trains one fold of one configuration, in one process or in several."""
+    if options.gpus > 1:
+        from ..train.torchrun import run_ranks
+
+        own = ("-p", str(options.project), "-c", options.configuration, "-f", options.fold)
+        given = words((*TRAIN, *TRAINING, *HOW), options)
+        run_ranks(options.gpus, ("train", *own, "--progress", options.progress, *given))
+        return 0
+    from .. import pipeline
+    from ..stages.learn import TrainingOptions
+
+    pipeline.train(
+        options.project,
+        configuration=options.configuration,
+        fold=options.fold,
+        options=TrainingOptions(**keywords(HOW, options)),
+        reporter=reporter,
+        should_stop=stop,
+        **keywords((*TRAIN, *TRAINING), options),
+    )
+    return 0
+
+
+def predict(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
+    """Segments images and prints the files written."""
+    from .. import pipeline
+
+    written = pipeline.predict(
+        options.model,
+        options.input,
+        options.output,
+        plan_name=options.plan,
+        configuration=options.configuration,
+        folds=tuple(options.folds),
+        checkpoint=options.checkpoint,
+        mirror=options.tta,
+        step=options.step,
+        device=options.device,
+        reporter=reporter,
+        should_stop=stop,
+    )
+    if options.progress != "json":
+        for path in written:
+            print(path)
+    return 0
+
+
+def evaluate(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
+    """Writes scores and prints their mean."""
+    from .. import pipeline
+    from ..io.json_files import write_plain_json
+
+    scores = pipeline.evaluate(
+        options.reference,
+        options.prediction,
+        dataset_json=options.dataset_json,
+        tolerance_mm=options.tolerance,
+        workers=options.workers,
+        reporter=reporter,
+    )
+    write_plain_json(options.output, scores.as_mapping())
+    for name, title in (
+        ("Dice", "mean foreground Dice"),
+        ("HD95", "mean HD95 (mm)"),
+        ("SurfaceDice", f"mean surface Dice at {options.tolerance:g} mm"),
+    ):
+        mean = scores.mean_foreground(name)
+        print(f"{title}: {'undefined' if mean is None else f'{mean:.4f}'}")
+    return 0
+
+
+def run(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
+    """Does everything in order and prints where the project and report are."""
+    from .. import pipeline
+    from ..stages.learn import TrainingOptions
+
+    project = pipeline.run(
+        options.dataset,
+        options.project,
+        configurations=options.configuration,
+        folds=options.fold,
+        plan_name=options.plan,
+        time_budget=options.time_budget,
+        checkpoint=options.checkpoint,
+        options=TrainingOptions(**keywords(HOW, options)),
+        reporter=reporter,
+        should_stop=stop,
+        started=options.started,
+        **keywords((*PLANNER, *TRAINING), options),
+    )
+    if options.progress != "json":
+        print(json.dumps({"project": str(project.folder), "report": str(project.report_file)}))
+    return 0
