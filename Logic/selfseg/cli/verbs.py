@@ -129,6 +129,8 @@ def train(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) ->
 
         own = ("-p", str(options.project), "-c", options.configuration, "-f", options.fold)
         given = words((*TRAIN, *TRAINING, *HOW), options)
+        if options.stop_on_stdin_close:
+            given = ("--stop-on-stdin-close", *given)
         run_ranks(options.gpus, ("train", *own, "--progress", options.progress, *given))
         return 0
     from .. import pipeline

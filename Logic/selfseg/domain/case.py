@@ -63,9 +63,9 @@ class PreprocessRecord:
     """What preprocessing did to a case, in order, so that it can be undone exactly.
 
     Native (Z, Y, X) -> transposed (axes `transpose`), then the axes of `flipped` turned round
-    -> cropped to `crop_start`/`crop_stop` (of that grid) -> resampled from `shape_before_resampling` at `spacing_before`
-    to `shape_after_resampling` at `spacing_after`. Shapes and spacings here are in the
-    transposed axis order.
+    -> cropped to `crop_start`/`crop_stop` (of that grid) -> resampled from
+    `shape_before_resampling` at `spacing_before` to `shape_after_resampling` at
+    `spacing_after`. Shapes and spacings here are in the transposed axis order.
     """
 
     native: Geometry

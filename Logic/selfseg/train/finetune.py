@@ -160,8 +160,8 @@ def _other_network(start: StartingPoint, theirs: str, ours: str) -> TrainingErro
         f"the weights of {start.source} belong to another network",
         expected=ours,
         found=theirs,
-        cure="plan with the network they were trained with: `selfseg plan DATASET -p PROJECT "
-        "--start-from SOURCE`",
+        cure="leave --plan out, and a plan around the network of these weights is made; or start "
+        "from weights of the same network",
         path=start.weights,
     )
 

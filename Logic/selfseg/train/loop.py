@@ -195,6 +195,7 @@ def _train(
         half,
         schedule.gradient_clip,
         ranks,
+        batch_size,
         micro_batch,
         reporter,
     )
@@ -235,8 +236,10 @@ def _train(
     look_seconds: float | None = None  # of the last look at unseen patches
     memory, bad_steps = devices.peak_memory(device), 0
     epoch_started, epoch_first = started, state.iteration
+    # Several ranks stop together, after a step: one that stopped here would leave the others.
+    waiting_stop = should_stop if ranks.world_size == 1 else (lambda: False)
     stream = training_batches(
-        make, state.iteration, device, workers=workers, should_stop=should_stop
+        make, state.iteration, device, workers=workers, should_stop=waiting_stop
     )
     with tell, closing(stream):
         while True:

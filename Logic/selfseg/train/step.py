@@ -13,7 +13,7 @@ from ..domain.events import Reporter
 from ..domain.labels import LabelScheme
 from . import device as devices
 from .batches import Batch
-from .loss import segmentation_loss
+from .loss import alone, segmentation_loss
 from .memory import (
     after_out_of_memory,
     available_memory,
@@ -40,6 +40,7 @@ class Stepper:
         half: arithmetic of the forward pass; None: float32.
         gradient_clip: the gradients' norm is cut to this.
         ranks: the processes of this training.
+        batch_size: of all ranks together.
         micro_batch: samples that go through the network at a time.
         reporter: is told when there must be fewer.
     """
@@ -52,6 +53,7 @@ class Stepper:
     half: torch.dtype | None
     gradient_clip: float
     ranks: Ranks
+    batch_size: int
     micro_batch: int
     reporter: Reporter
 
@@ -92,6 +94,9 @@ class Stepper:
         """The loss of the batch; its gradients are left in the parameters."""
         self.optimiser.zero_grad(set_to_none=True)
         count, total = len(batch.images), 0.0
+        # All ranks decide alike. Sums over ranks are for whole batches alone: ranks that make
+        # different numbers of parts would wait for each other for ever.
+        whole = self.micro_batch >= math.ceil(self.batch_size / self.ranks.world_size)
         for part in parts(count, self.micro_batch):
             images, labels = batch.images[part], batch.labels[part]
             last = part.stop == count
@@ -103,11 +108,15 @@ class Stepper:
                     labels,
                     self.scheme,
                     batch_dice=self.batch_dice,
-                    gather=self.ranks.gather,
-                ) * (len(images) / count)
+                    gather=self.ranks.gather if whole else alone,
+                )
+                if not whole:
+                    loss = loss * (len(images) / self.batch_size)
                 torch.autograd.backward(self.scaler.scale(loss))
             total += float(loss.detach())
-        return total
+        if whole:
+            return total
+        return float(self.ranks.total(torch.tensor(total, dtype=torch.float64)))
 
 
 def choose_micro_batch(

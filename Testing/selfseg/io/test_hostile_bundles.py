@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shutil
 import sys
 import time
 import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hostile_content import CONTENT
 from hostile_zips import MARK, PACKED, Files, Payload, pack, unpacked_files, with_manifest
@@ -143,6 +146,30 @@ def test_the_good_one_is_taken(good: Files, place: Path) -> None:
 def test_the_payload_would_have_been_noticed(place: Path) -> None:
     pickle.loads(pickle.dumps(Payload()))  # noqa: S301 - that it runs is what is tested
     assert (place / "work" / MARK).exists()
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_random_damage_is_refused_or_harmless(
+    data: st.DataObject, good: Files, place: Path
+) -> None:
+    """Whatever the bytes are: an error of ours, or the very model, and nothing left."""
+    packed = bytearray(pack(good))
+    directory = packed.index(b"PK\x01\x02")
+    start = data.draw(st.sampled_from([0, directory]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        packed[data.draw(st.integers(start, len(packed) - 1))] = data.draw(st.integers(0, 255))
+    source, target = place / "model.selfseg", place / "taken"
+    source.write_bytes(packed)
+    try:
+        install_bundle(source, target)
+        assert unpacked_files(target) == good
+        shutil.rmtree(target)
+    except SelfsegError:
+        assert not target.exists()
+    assert sorted(path.name for path in place.iterdir()) == ["model.selfseg", "work"]
 
 
 def test_there_are_enough_attacks() -> None:

@@ -178,7 +178,7 @@ def test_another_network_is_refused(
     plan = make_plan(("T1", "FLAIR"), **network)
     with pytest.raises(TrainingError, match=said) as caught:
         start_from(_network(plan, 1), plan, NAME, trained[0])
-    assert "selfseg plan DATASET -p PROJECT --start-from" in caught.value.cure
+    assert "leave --plan out" in caught.value.cure
 
 
 def test_weights_of_another_file_are_refused(
