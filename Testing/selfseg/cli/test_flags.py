@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from selfseg.cli.flags import PLANNER, TRAIN, TRAINING, Flag, add_flags, keywords, words
+from selfseg.cli.flags import HOW, PLANNER, TRAIN, TRAINING, Flag, add_flags, keywords, words
+from selfseg.stages.learn import TrainingOptions
 
-SWITCH = Flag("--deterministic", {"action": "store_true"})
 EITHER = Flag("--tta", {"action": argparse.BooleanOptionalAction, "default": True})
 MANY = Flag("--image", {"action": "append", "default": []})
-FLAGS = (*TRAINING, *TRAIN, *PLANNER, SWITCH, EITHER, MANY)
+FLAGS = (*TRAINING, *TRAIN, *HOW, *PLANNER, EITHER, MANY)
 
 
 def parse(line: list[str]) -> argparse.Namespace:
@@ -43,6 +43,12 @@ def test_defaults_are_not_handed_on() -> None:
 def test_they_are_keywords_of_the_pipeline() -> None:
     given: dict[str, Any] = keywords((*TRAIN, *TRAINING), parse(["--plan", "big", "--epochs", "7"]))
     assert given == {
-        "plan_name": "big", "time_budget": None, "epochs": 7, "iterations": None, "seed": 0,
-        "device": "auto", "workers": None,
+        "plan_name": "big", "time_budget": None, "checkpoint": "final", "epochs": 7,
+        "iterations": None, "device": "auto", "workers": None,
     }  # fmt: skip
+
+
+def test_the_others_are_training_options() -> None:
+    options = TrainingOptions(**keywords(HOW, parse(["--seed", "3", "--validate-every", "5"])))
+    assert options == TrainingOptions(seed=3, validate_every=5)
+    assert TrainingOptions(**keywords(HOW, parse([]))) == TrainingOptions()

@@ -51,8 +51,8 @@ def test_folds_side_by_side_and_nothing_twice(
 def test_what_fails_is_shown_with_its_log_and_how_to_run_it_again(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A folder where the weights should be written: training fails in the end.
-    blocked = project.run_folder("plain", "2d", 0) / "checkpoint_latest.pt"
+    # A folder where a file should be written: training fails at once.
+    blocked = project.run_folder("plain", "2d", 0) / "settings.json"
     blocked.mkdir(parents=True)
     assert main(["launch", str(project.folder), "-c", "2d", "-f", "0", *QUICK]) == 1
     out = capsys.readouterr().out
