@@ -22,6 +22,7 @@ from ..domain.events import EpochFinished, IterationFinished, Notice, Reporter
 from ..domain.plan import ConfigurationPlan
 from ..io.atomic_files import remove_unfinished
 from ..io.json_files import write_json
+from ..network.channels_last import order_weights
 from ..network.unet import UNet, build_network
 from . import device as devices
 from .augment import POLICIES
@@ -128,6 +129,8 @@ def _train(
     if task.start is not None:
         reporter(start_from(network, task.plan, task.configuration, task.start))
     network = network.to(device)
+    if device.type == "cpu" and half is torch.bfloat16:
+        order_weights(network)
     network.deep_supervision = True
     network.train()
     groups = None if task.start is None else parameter_groups(network)

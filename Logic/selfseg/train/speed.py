@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..domain.labels import Label, LabelScheme
 from ..domain.plan import NetworkPlan, SpeedProfile, SpeedSample
+from ..network.channels_last import order_weights
 from ..network.devices import pick_device
 from ..network.unet import build_network
 from . import device as devices
@@ -105,6 +106,8 @@ class _Trial:
         network.deep_supervision = True
         work = _count_work(network, images)
         network.to(self.device)
+        if self.device.type == "cpu" and half is torch.bfloat16:
+            order_weights(network)
         images, labels = images.to(self.device), labels.to(self.device)
         scheme = _numbered_labels(self.output_channels)
         optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
