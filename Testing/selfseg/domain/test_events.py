@@ -42,7 +42,9 @@ def test_every_kind_is_one_json_object(event: Event) -> None:
 
 def test_every_kind_is_known() -> None:
     def below(kind: type[Any]) -> set[type[Any]]:
-        return {k for child in kind.__subclasses__() for k in (child, *below(child))}
+        # Rooms above have events of their own, which no training logs.
+        ours = [k for k in kind.__subclasses__() if k.__module__ == kind.__module__]
+        return {k for child in ours for k in (child, *below(child))}
 
     assert set(KINDS.values()) == below(Event) == {type(event) for event in EXAMPLES}
 
