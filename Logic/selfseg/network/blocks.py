@@ -127,7 +127,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, inputs, *size) -> (N, outputs, *size / stride)."""
-        shortcut = self.projection(self.pool(x))
+        # PyTorch pools volumes on the processor in float32 only.
+        narrow = x.dtype is torch.bfloat16 and x.device.type == "cpu"
+        pooled = self.pool(x.float()).to(x.dtype) if narrow else self.pool(x)
+        shortcut = self.projection(pooled)
         y = self.conv2(self.conv1(x))
         y += shortcut
         out: torch.Tensor = self.activation(y)

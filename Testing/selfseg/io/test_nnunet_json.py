@@ -247,3 +247,21 @@ def test_a_residual_network_with_extras_is_refused() -> None:
     content = through_text(plan_to_nnunet(plan))
     arguments_of(content).update(squeeze_excitation=False, stem_channels=None, block=None)
     assert same_decisions(plan_from_nnunet(content, plan.description), plan)
+
+
+@pytest.mark.parametrize(
+    ("reader", "orientation"),
+    [
+        ("SimpleITKIO", "as_stored"),
+        ("NibabelIO", "as_stored"),
+        ("NibabelIOWithReorient", "ras"),
+        ("SimpleITKIOWithReorient", "ras"),
+    ],
+)
+def test_readers_that_turn_images_are_part_of_the_plan(reader: str, orientation: str) -> None:
+    plan = small_plan()
+    content = plan_to_nnunet(plan) | {"image_reader_writer": reader}
+    read = plan_from_nnunet(through_text(content), plan.description)
+    assert read.orientation == orientation
+    again = plan_to_nnunet(read)["image_reader_writer"]
+    assert again.endswith("WithReorient") == (orientation == "ras")
