@@ -33,7 +33,7 @@ def previous_on_grid(labels: NDArray[Any], record: PreprocessRecord) -> NDArray[
             cure="predict both stages from the same image",
         )
     place = tuple(map(slice, record.crop_start, record.crop_stop))
-    cropped = np.ascontiguousarray(labels.transpose(record.transpose)[place], dtype=np.int16)
+    cropped = np.ascontiguousarray(record.on_plan_axes(labels)[place], dtype=np.int16)
     return resample_labels(
         cropped, record.shape_after_resampling, record.spacing_before, record.spacing_after
     )

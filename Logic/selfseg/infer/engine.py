@@ -1,8 +1,12 @@
 """Sliding window over a preprocessed case; NumPy alone, over any backend that runs a network.
 
-    image (C, Z, Y, X) -> padded to the patch -> tiles (N, C, *patch)
-                       -> backend: logits (N, K, *patch), averaged over mirrored tiles
-                       -> Gaussian-weighted mean where tiles overlap -> (K, Z, Y, X)
+    image (C, Z, Y, X) -> padded to the patch -> tiles (N, C, *patch), row by row along z
+                       -> backend: maps (N, M, *patch), averaged over mirrored tiles
+                       -> Gaussian-weighted mean where tiles overlap, in a window of slices
+                       -> slabs (n, Y, X, M), each as soon as no further tile reaches it
+
+Only the window is in memory, not the maps of the whole image: for many classes that would be
+most of it. Maps are logits, or the features below the last layer (`backend.Head`).
 
 2D networks see every slice by itself; their tiles have one slice. A cascade's tiles get one more
 channel per label value, made tile by tile: as a whole they would often fill the memory.
@@ -10,62 +14,89 @@ channel per label value, made tile by tile: as a whole they would often fill the
 
 from __future__ import annotations
 
-import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..arrays.one_hot import one_hot
-from ..arrays.tile import gaussian_weights, tile_starts
-from ..domain.case import FloatArray, IntArray, PreprocessedCase
-from ..domain.errors import Cancelled, ModelError
+from ..domain.case import FloatArray, PreprocessedCase
+from ..domain.errors import Cancelled
 from ..domain.events import Progress, Reporter, silent
 from ..domain.plan import ConfigurationPlan
+from .backend import Backend, Head, MappingBackend, Maps, Window, WindowPlan, mirror_subsets
+from .host_window import HostWindow
+from .memory import Need, choose, host_memory_at_hand
+from .tiling import Tiling
+
+__all__ = ["Backend", "Slab", "TileOptions", "head_of", "mirror_subsets", "predict_logits"]
+
+MAP_COPIES = 4
+"""Arrays of a tile's logits that a plain backend has at once."""
 
 
-class Backend(Protocol):
-    """Runs a trained network, or the mean of several, on a batch of tiles."""
+@dataclass(frozen=True)
+class TileOptions:
+    """How a case is taken apart.
 
-    def predict(self, batch: FloatArray, mirror_axes: tuple[int, ...] = ()) -> FloatArray:
-        """Logits of a batch of tiles.
+    Args:
+        step: distance of neighbouring tiles as a share of the patch.
+        mirror: test-time augmentation over mirrored tiles.
+        mirror_axes: the axes of the patch that may be mirrored; None: all.
+        memory_bytes: what the process may use in all; on a graphics card also what is used
+            there. None: what the machine has.
+        passes: tiles, or mirrored tiles, at once; None: what the backend likes and memory allows.
+    """
 
-        The backend mirrors, not the engine, so that the mean is taken where the tile is.
+    step: float = 0.5
+    mirror: bool = True
+    mirror_axes: tuple[int, ...] | None = None
+    memory_bytes: int | None = None
+    passes: int | None = None
 
-        Args:
-            batch: (N, C, *patch) float32.
-            mirror_axes: spatial axes (0 is the patch's first); the result is the mean over
-                all tiles mirrored on the subsets of these (`mirror_subsets`), mirrored back.
-
-        Returns:
-            (N, K, *patch) float32.
-        """
-        ...
-
-
-def mirror_subsets(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """All subsets of some axes, the empty one first."""
-    for count in range(len(axes) + 1):
-        yield from itertools.combinations(axes, count)
+    def axes(self, dimensions: int) -> tuple[int, ...]:
+        """The axes of the patch that are mirrored."""
+        if not self.mirror:
+            return ()
+        every = tuple(range(dimensions))
+        return every if self.mirror_axes is None else self.mirror_axes
 
 
-def predict_logits(
+STANDARD = TileOptions()
+"""As the method does it."""
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Some neighbouring slices of a prediction.
+
+    Args:
+        first: the image's slice that comes first.
+        maps: (n, Y, X, M); to be used before the next slab is asked for.
+    """
+
+    first: int
+    maps: Maps
+
+
+def head_of(backend: Backend) -> Head | None:
+    """What turns the maps of the slabs into logits; None where they are the logits."""
+    return backend.head if isinstance(backend, MappingBackend) else None
+
+
+def predict_slabs(
     case: PreprocessedCase,
     backend: Backend,
     configuration: ConfigurationPlan,
     *,
     head_count: int,
     previous_values: Sequence[int] = (),
-    step: float = 0.5,
-    mirror: bool = True,
-    batch_size: int | None = None,
+    options: TileOptions = STANDARD,
+    further_bytes: int = 0,
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
-) -> FloatArray:
-    """Predicts a whole case.
+) -> Iterator[Slab]:
+    """Predicts a whole case, slab by slab along z.
 
     Args:
         case: the image (C, Z, Y, X), as the configuration's preprocessing made it, and for a
@@ -75,98 +106,107 @@ def predict_logits(
         head_count: K.
         previous_values: the label values of the first stage's prediction that become extra
             channels, in this order; none without a cascade.
-        step: distance of neighbouring tiles as a share of the patch.
-        mirror: test-time augmentation over mirrored tiles, 2^dimensions times the work.
-        batch_size: tiles at a time; the configuration's batch size otherwise, which fits the
-            memory even with gradients.
+        options: how tiles are taken.
+        further_bytes: what the caller will need besides, for the memory budget.
         reporter: is told after every batch (stage "tiles").
         should_stop: polled between batches.
+
+    Yields:
+        Every slice once, in ascending order, at the plan's spacing.
+
+    Raises:
+        Cancelled: `should_stop` said so.
+        ModelError: the backend's logits have another shape than the plan's, or a cascade lacks
+            the first stage's prediction; or there is not enough memory for a single tile.
+        UsageError: the memory budget is too small; says the least that works.
+    """
+    tiles = Tiling(case, configuration, previous_values, options.step)
+    maps = backend.map_count if isinstance(backend, MappingBackend) else head_count
+    axes = options.axes(len(configuration.patch_size))
+    plan, rows_at_once = _plan_window(tiles, backend, maps, options, further_bytes)
+    # A mapping backend counts mirrored tiles, one that mirrors by itself counts tiles.
+    mapping = isinstance(backend, MappingBackend)
+    at_once = max(1, plan.passes // 2 ** len(axes)) if mapping else plan.passes
+    count, done, began = tiles.count, 0, time.monotonic()
+    with _open(backend, plan, head_count, reporter) as window:
+        for rows in tiles.row_groups(rows_at_once):
+            origin = tiles.z.starts[rows.start]
+            for group in tiles.batches(rows, origin, at_once):
+                if should_stop():
+                    raise Cancelled("prediction was stopped", cure="run the same command again")
+                window.add(tiles.cut(group), axes, [targets for _, targets in group])
+                done += sum(len(targets) for _, targets in group)
+                remaining = (time.monotonic() - began) / done * (count - done)
+                reporter(Progress("tiles", done, count, remaining, case.identifier))
+            following = rows.stop < len(tiles.z.starts)
+            end = tiles.z.starts[rows.stop] if following else tiles.image.shape[1]
+            first, maps_there = tiles.inner_part(origin, window.finished(end - origin))
+            if len(maps_there):
+                yield Slab(first, maps_there)
+            if following:
+                window.advance(end - origin)
+
+
+def predict_logits(
+    case: PreprocessedCase,
+    backend: Backend,
+    configuration: ConfigurationPlan,
+    *,
+    head_count: int,
+    previous_values: Sequence[int] = (),
+    options: TileOptions = STANDARD,
+    reporter: Reporter = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> FloatArray:
+    """Predicts a whole case at once; for many classes `predict_slabs` takes less memory.
 
     Returns:
         Logits (K, Z, Y, X) float32 at the plan's spacing.
 
     Raises:
-        Cancelled: `should_stop` said so.
-        ModelError: the backend's logits have another shape than the plan's, or a cascade lacks
-            the first stage's prediction.
+        Cancelled, ModelError, UsageError: see `predict_slabs`.
     """
-    patch = configuration.patch_size
-    previous = _previous_of(case, previous_values)
-    tile_shape: tuple[int, ...] = (1, *patch) if configuration.is_2d else patch
-    image, inner = _pad(case.image, tile_shape)
-    if previous is not None:
-        previous = _pad(previous[None], tile_shape)[0][0]
-    starts = tile_starts(image.shape[-len(patch) :], patch, step)
-    if configuration.is_2d:
-        starts = [(z, *start) for z in range(image.shape[1]) for start in starts]
-    weights = gaussian_weights(patch).reshape(tile_shape)
-    mirror_axes = tuple(range(len(patch))) if mirror else ()
-
-    first = [start for start in starts if start[0] == 0] if configuration.is_2d else starts
-    total = np.zeros((1 if configuration.is_2d else image.shape[1], *image.shape[2:]), np.float32)
-    for start in first:  # every slice has the same tiles
-        total[_place(start, tile_shape)] += weights
-    logits = np.zeros((head_count, *image.shape[1:]), dtype=np.float32)  # (K, Z, Y, X)
-    began = time.monotonic()
-    done = 0
-    for group in _batches(starts, batch_size or configuration.batch_size):
-        if should_stop():
-            raise Cancelled("prediction was stopped", cure="run the same command again")
-        places = [_place(start, tile_shape) for start in group]
-        tiles = np.stack([image[(slice(None), *place)] for place in places])  # (N, C, *tile)
-        if previous is not None:
-            masks = np.stack([one_hot(previous[place], previous_values) for place in places])
-            tiles = np.concatenate([tiles, masks], axis=1)  # (N, C + values, *tile)
-        if configuration.is_2d:
-            tiles = tiles[:, :, 0]  # (N, C, *patch)
-        predicted = backend.predict(tiles, mirror_axes)  # (N, K, *patch)
-        if predicted.shape != (len(group), head_count, *patch):
-            raise ModelError(
-                "the network's output does not fit the plan",
-                expected=f"{(len(group), head_count, *patch)} (tiles, heads, patch)",
-                found=str(predicted.shape),
-                cure="use weights and plan of the same training",
-            )
-        for place, tile in zip(places, predicted, strict=True):
-            logits[(slice(None), *place)] += tile.reshape(head_count, *tile_shape) * weights
-        done += len(group)
-        remaining = (time.monotonic() - began) / done * (len(starts) - done)
-        reporter(Progress("tiles", done, len(starts), remaining, case.identifier))
-    logits /= total
-    return logits[(slice(None), *inner)]
+    result: FloatArray = np.empty((head_count, *case.image.shape[1:]), np.float32)
+    head = head_of(backend)
+    for slab in predict_slabs(
+        case,
+        backend,
+        configuration,
+        head_count=head_count,
+        previous_values=previous_values,
+        options=options,
+        further_bytes=result.nbytes,
+        reporter=reporter,
+        should_stop=should_stop,
+    ):
+        for z, maps in enumerate(slab.maps, slab.first):
+            logits = maps if head is None else head.logits(maps)  # (Y, X, K)
+            result[:, z] = np.moveaxis(logits, -1, 0)
+    return result
 
 
-def _previous_of(case: PreprocessedCase, values: Sequence[int]) -> IntArray | None:
-    """The first stage's prediction (Z, Y, X), None where the network takes none."""
-    if not values:
-        return None
-    if case.previous is None or case.previous.shape != case.image.shape[1:]:
-        raise ModelError(
-            f"the cascade cannot segment {case.identifier} without its first stage",
-            expected=f"a prediction of {case.image.shape[1:]} voxels (Z, Y, X)",
-            found="none" if case.previous is None else f"one of {case.previous.shape}",
-            cure="predict with `selfseg predict -c 3d_cascade_fullres`, which runs both stages",
-        )
-    return case.previous
+def _plan_window(
+    tiles: Tiling, backend: Backend, maps: int, options: TileOptions, further_bytes: int
+) -> tuple[WindowPlan, int]:
+    """The window, and how many rows of tiles it holds."""
+    patch, budget = tiles.patch, options.memory_bytes
+    if isinstance(backend, MappingBackend):
+        each, at_hand = backend.pass_bytes(patch), backend.memory_at_hand(budget)
+        preferred = backend.preferred_passes(patch)
+    else:
+        each = MAP_COPIES * 4 * maps * int(np.prod(patch))
+        at_hand, preferred = host_memory_at_hand(budget), 1
+    preferred = options.passes or preferred
+    # A row of 2D tiles is one slice: several at once, so that a batch can be full.
+    rows = -(-preferred // tiles.row_length) if tiles.is_2d else 1
+    depth = min(tiles.image.shape[1], tiles.z.width + rows - 1)
+    shape = (depth, *tiles.image.shape[2:])
+    need = Need(4 * maps * int(np.prod(shape)), each, further_bytes)
+    choice = choose(need, at_hand, preferred, budget=budget)
+    return WindowPlan(shape, patch, choice.half, choice.passes), rows
 
 
-def _pad(image: NDArray[Any], tile: Sequence[int]) -> tuple[NDArray[Any], tuple[slice, ...]]:
-    """Pads with zeros around the image up to the tile; also says where the image then lies."""
-    missing = [max(0, width - size) for size, width in zip(image.shape[1:], tile, strict=True)]
-    before = [m // 2 for m in missing]
-    inner = tuple(slice(b, b + size) for b, size in zip(before, image.shape[1:], strict=True))
-    if not any(missing):
-        return image, inner
-    widths = [(0, 0), *((b, m - b) for b, m in zip(before, missing, strict=True))]
-    return np.pad(image, widths), inner
-
-
-def _place(start: Sequence[int], tile: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(first, first + width) for first, width in zip(start, tile, strict=True))
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Groups of at most `size`, as even as they can be."""
-    count = math.ceil(len(items) / max(1, size))
-    for i in range(count):
-        yield items[len(items) * i // count : len(items) * (i + 1) // count]
+def _open(backend: Backend, plan: WindowPlan, head_count: int, reporter: Reporter) -> Window:
+    if isinstance(backend, MappingBackend):
+        return backend.open_window(plan, reporter)
+    return HostWindow(backend, plan, head_count)

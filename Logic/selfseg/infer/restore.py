@@ -1,33 +1,207 @@
-"""From logits at the plan's spacing back to a label map on the native grid.
+"""From maps at the plan's spacing back to a label map on the native grid.
 
-    logits (K, Z, Y, X) -> linear interpolation to the cropped grid -> winning label
-                        -> into the crop's place -> axes as they were
+    slabs of maps (n, Y, X, M) -> linear interpolation to the cropped grid
+                               -> logits, winning label
+                               -> into the crop's place -> axes as they were
 
-A slice at a time with a running winner, so that nothing of the size heads x native volume is
-ever made: for a whole-body CT that would be tens of gigabytes.
+A slice at a time, and of that some rows at a time, so that nothing of the size heads x native
+volume is ever made: for a whole-body CT that would be tens of gigabytes. Slabs are decided as
+they come, so that the maps of the whole image need not be there either.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.axis_weights import Taps, bands, linear_taps, nearest_index, nearest_taps
+from ..arrays.axis_weights import bands, linear_taps, nearest_index, nearest_taps
+from ..arrays.blas import products_in_one_thread
 from ..arrays.resample import separate_axis
 from ..domain.case import FloatArray, IntArray, PreprocessRecord
 from ..domain.errors import ModelError
 from ..domain.geometry import Shape3
 from ..domain.labels import LabelScheme
+from .backend import Head, Maps
+from .engine import Slab
+
+BLOCK_BYTES = 2**21
+"""Logits that are decided at once: what a core's own cache holds."""
+
+THREADS = min(8, os.cpu_count() or 1)
 
 
-def restore(logits: FloatArray, record: PreprocessRecord, labels: LabelScheme) -> IntArray:
-    """Decides every native voxel's label and undoes what preprocessing did.
+class Restoration:
+    """Decides the label of every voxel of a grid from slabs of maps.
 
     Linear interpolation; where the grid is anisotropic the coarse axis takes its nearest slice
     (RECIPE). Labels: the largest logit wins, the first of equals. Regions: each is where its
     probability is above one half, written in `regions_class_order`, later ones over earlier.
+
+    Args:
+        shape: (Z, Y, X) of the maps, slabs together.
+        target: (Z', Y', X') to be filled; a view will do.
+        coarse: the axis that takes its nearest slice in place of interpolation, or None.
+        labels: which head means which label value.
+        head: what turns maps into logits; None where they are the logits.
+    """
+
+    def __init__(
+        self,
+        shape: Shape3,
+        target: NDArray[Any],
+        coarse: int | None,
+        labels: LabelScheme,
+        head: Head | None = None,
+    ) -> None:
+        self.shape = shape
+        self.target = target
+        self.coarse = coarse
+        self.head = head
+        self.regions = labels.has_regions
+        self.values = head_values(labels).astype(target.dtype)
+        self.taps = (nearest_taps if coarse == 0 else linear_taps)(shape[0], target.shape[0])
+        self.done = 0  # slices of the target
+        self.seen = 0  # slices of the maps
+        self.last: Maps | None = None  # the slice before the present slab
+
+    def take(self, slab: Slab) -> None:
+        """Decides all slices that this slab completes; slabs come in ascending order.
+
+        Raises:
+            ModelError: the maps do not fit the grid or the labels.
+        """
+        found = slab.maps.shape[-1] if self.head is None else len(self.head.bias)
+        if slab.first != self.seen or slab.maps.shape[1:3] != self.shape[1:]:
+            raise _unfit((self.seen, *self.shape[1:]), (slab.first, *slab.maps.shape[1:3]))
+        if found != len(self.values):
+            raise _unfit((len(self.values), *self.shape), (found, *self.shape))
+        self.seen += len(slab.maps)
+        ready = int(np.searchsorted(self.taps.high, self.seen))  # ascending
+        todo = range(self.done, ready)
+        with products_in_one_thread(), ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(lambda z: self._decide_slice(z, slab), todo))
+        self.done = ready
+        self.last = np.array(slab.maps[-1])
+
+    def finish(self) -> None:
+        """Makes sure that every slice came.
+
+        Raises:
+            ModelError: some did not.
+        """
+        if self.seen != self.shape[0]:
+            raise _unfit(self.shape, (self.seen, *self.shape[1:]))
+
+    def _decide_slice(self, z: int, slab: Slab) -> None:
+        plane = self._blended(z, slab)  # (Y, X, M)
+        _, rows, columns = self.target.shape
+        plane = along_rows(plane, rows, nearest=self.coarse == 1)  # (Y', X, M)
+        heads = len(self.values)
+        at_once = max(1, BLOCK_BYTES // (4 * heads * columns))
+        for first in range(0, rows, at_once):
+            block = plane[first : first + at_once]
+            block = along_columns(block, columns, nearest=self.coarse == 2)  # (rows, X', M)
+            logits = block if self.head is None else self.head.logits(block)
+            self._decide(logits, self.target[z, first : first + at_once])
+
+    def _blended(self, z: int, slab: Slab) -> FloatArray:
+        """(Y, X, M) float32 of the maps at slice z of the target."""
+        taps = self.taps
+        low, high = int(taps.low[z]), int(taps.high[z])
+        first = self._slice(low, slab)
+        if low == high or taps.high_weight[z] == 0:
+            return np.ascontiguousarray(first, dtype=np.float32)
+        second = self._slice(high, slab)
+        result: FloatArray = np.multiply(first, np.float32(taps.low_weight[z]), dtype=np.float32)
+        result += np.multiply(second, np.float32(taps.high_weight[z]), dtype=np.float32)
+        return np.ascontiguousarray(result)
+
+    def _slice(self, z: int, slab: Slab) -> Maps:
+        if z >= slab.first:
+            maps: Maps = slab.maps[z - slab.first]
+            return maps
+        assert self.last is not None  # noqa: S101 - neighbours are one slice apart
+        return self.last
+
+    def _decide(self, logits: FloatArray, target: NDArray[Any]) -> None:
+        """Fills (rows, X') from logits (rows, X', K)."""
+        if not self.regions:
+            target[...] = self.values[logits.argmax(axis=-1)]
+            return
+        target[...] = 0
+        for head, value in enumerate(self.values):
+            # A probability above one half is a logit above zero.
+            target[logits[..., head] > 0] = value
+
+
+def empty_label_map(record: PreprocessRecord, labels: LabelScheme) -> tuple[IntArray, NDArray[Any]]:
+    """Zeros on the native grid (Z, Y, X), and a view on what preprocessing has kept of it.
+
+    The view is in the plan's axis order: filling it undoes crop, transposition and turned axes
+    without a copy. The type is the smallest unsigned one that holds the labels.
+    """
+    native = np.zeros(record.native.shape, dtype=_label_type(labels))
+    place = tuple(map(slice, record.crop_start, record.crop_stop))
+    return native, record.on_plan_axes(native)[place]
+
+
+def native_restoration(
+    record: PreprocessRecord, labels: LabelScheme, head: Head | None = None
+) -> tuple[IntArray, Restoration]:
+    """An empty label map (Z, Y, X) of the native grid, and what fills it.
+
+    See `empty_label_map`.
+    """
+    native, view = empty_label_map(record, labels)
+    coarse = separate_axis(record.spacing_after, record.spacing_before)
+    return native, Restoration(record.shape_after_resampling, view, coarse, labels, head)
+
+
+def next_stage_restoration(
+    record: PreprocessRecord, shape: Shape3, labels: LabelScheme, head: Head | None = None
+) -> tuple[IntArray, Restoration]:
+    """An empty label map on the grid of a cascade's second stage, and what fills it.
+
+    For its training. Which axis is kept apart follows from the first stage's spacing alone, as
+    in nnunetv2 2.8.1.
+    """
+    result = np.zeros(shape, dtype=_label_type(labels))
+    coarse = separate_axis(record.spacing_after, record.spacing_after)
+    return result, Restoration(record.shape_after_resampling, result, coarse, labels, head)
+
+
+class SlabTaker(Protocol):
+    """Does something with the slabs of a prediction as they come."""
+
+    def take(self, slab: Slab) -> None:
+        """Uses a slab; its maps may change afterwards."""
+        ...
+
+    def finish(self) -> None:
+        """No slab follows."""
+        ...
+
+
+def fill(slabs: Iterable[Slab], *takers: SlabTaker) -> None:
+    """Gives every slab to every restoration, and to whoever else takes slabs.
+
+    Raises:
+        ModelError: slabs do not fit, or some are missing.
+    """
+    for slab in slabs:
+        for taker in takers:
+            taker.take(slab)
+    for taker in takers:
+        taker.finish()
+
+
+def restore(logits: FloatArray, record: PreprocessRecord, labels: LabelScheme) -> IntArray:
+    """Decides every native voxel's label and undoes what preprocessing did.
 
     Args:
         logits: (K, Z, Y, X) in plan axis order, of the shape that the record ends with.
@@ -40,12 +214,8 @@ def restore(logits: FloatArray, record: PreprocessRecord, labels: LabelScheme) -
     Raises:
         ModelError: the logits do not fit the record or the labels.
     """
-    _check_shape(logits, record.shape_after_resampling, labels)
-    native = np.zeros(record.native.shape, dtype=_label_type(labels))
-    # A view on the same memory: filling it undoes crop and transpose without a copy.
-    place = tuple(map(slice, record.crop_start, record.crop_stop))
-    cropped = native.transpose(record.transpose)[place]
-    _decide(logits, cropped, separate_axis(record.spacing_after, record.spacing_before), labels)
+    native, restoration = native_restoration(record, labels)
+    fill([Slab(0, np.moveaxis(logits, 0, -1))], restoration)
     return native
 
 
@@ -53,9 +223,6 @@ def labels_for_next_stage(
     logits: FloatArray, record: PreprocessRecord, shape: Shape3, labels: LabelScheme
 ) -> IntArray:
     """What a cascade's first stage predicts, on the grid of the second: for its training.
-
-    Linear interpolation, then the decision, as in `restore`. Which axis is kept apart follows
-    from the first stage's spacing alone, as in nnunetv2 2.8.1.
 
     Args:
         logits: (K, Z, Y, X) of the first stage, of the shape that its record ends with.
@@ -69,120 +236,63 @@ def labels_for_next_stage(
     Raises:
         ModelError: the logits do not fit the record or the labels.
     """
-    _check_shape(logits, record.shape_after_resampling, labels)
-    result = np.zeros(shape, dtype=_label_type(labels))
-    _decide(logits, result, separate_axis(record.spacing_after, record.spacing_after), labels)
+    result, restoration = next_stage_restoration(record, shape, labels)
+    fill([Slab(0, np.moveaxis(logits, 0, -1))], restoration)
     return result
 
 
-def _check_shape(logits: FloatArray, shape: Shape3, labels: LabelScheme) -> None:
-    wanted = (labels.head_count, *shape)
-    if logits.shape != wanted:
-        raise ModelError(
-            "the prediction does not fit the case",
-            expected=f"{wanted} (heads, Z, Y, X)",
-            found=str(logits.shape),
-            cure="predict with the plan that the case was preprocessed with",
-        )
+def restoration_bytes(record: PreprocessRecord, labels: LabelScheme, map_count: int) -> int:
+    """Memory that restoring a case to its native grid takes."""
+    _, rows, columns = record.shape_before_resampling
+    _, before, across = record.shape_after_resampling
+    plane = 4 * map_count * (2 * before * across + max(before, rows) * across)
+    blocks = 3 * BLOCK_BYTES + 4 * map_count * columns
+    native = int(np.prod(record.native.shape)) * _label_type(labels).itemsize
+    return native + THREADS * (plane + blocks)
+
+
+def _unfit(expected: tuple[int, ...], found: tuple[int, ...]) -> ModelError:
+    return ModelError(
+        "the prediction does not fit the case",
+        expected=f"{expected} (heads or first slice, then Z, Y, X)",
+        found=str(found),
+        cure="predict with the plan that the case was preprocessed with",
+    )
 
 
 def _label_type(labels: LabelScheme) -> np.dtype[Any]:
-    return np.min_scalar_type(int(_head_values(labels).max()))
+    return np.min_scalar_type(int(head_values(labels).max()))
 
 
-def _decide(
-    logits: FloatArray, target: NDArray[Any], coarse: int | None, labels: LabelScheme
-) -> None:
-    """Fills `target` (Z', Y', X') with label values from logits (K, Z, Y, X).
-
-    `coarse` is the axis that takes its nearest slice in place of interpolation.
-    """
-    shape = target.shape
-    taps = (nearest_taps if coarse == 0 else linear_taps)(logits.shape[1], shape[0])
-    slices = _Slices(logits, shape, coarse)
-    decide = _decide_regions if labels.has_regions else _decide_labels
-    values = _head_values(labels)
-    for z in range(shape[0]):
-        decide(target[z], slices, taps, z, values)
-
-
-def _head_values(labels: LabelScheme) -> NDArray[np.int64]:
+def head_values(labels: LabelScheme) -> NDArray[np.int64]:
+    """The label value that each head writes."""
     if labels.has_regions:
         return np.array(labels.regions_class_order, dtype=np.int64)
     return np.array([0, *(label.values[0] for label in labels.foreground)], dtype=np.int64)
 
 
-class _Slices:
-    """The slices of the logits, interpolated to the native in-plane grid as they are needed.
-
-    Slices are asked for in ascending order; the last two are kept.
-    """
-
-    def __init__(self, logits: FloatArray, shape: tuple[int, ...], coarse: int | None) -> None:
-        self.logits = logits
-        self.shape = shape
-        self.coarse = coarse
-        self.kept: dict[int, FloatArray] = {}
-
-    def __call__(self, z: int) -> FloatArray:
-        """(K, Y', X') of slice z."""
-        if z not in self.kept:
-            for old in [key for key in self.kept if key < z - 1]:
-                del self.kept[old]
-            plane = self.logits[:, z].astype(np.float32, copy=False)
-            plane = _along_rows(plane, self.shape[1], nearest=self.coarse == 1)
-            self.kept[z] = _along_columns(plane, self.shape[2], nearest=self.coarse == 2)
-        return self.kept[z]
-
-    def blended(self, head: int, taps: Taps, z: int) -> FloatArray:
-        """(Y', X') of one head at native slice z."""
-        low, high = int(taps.low[z]), int(taps.high[z])
-        first: FloatArray = self(low)[head]
-        if low == high or taps.high_weight[z] == 0:
-            return first
-        second: FloatArray = self(high)[head]
-        return first * np.float32(taps.low_weight[z]) + second * np.float32(taps.high_weight[z])
-
-
-def _decide_labels(
-    target: NDArray[Any], slices: _Slices, taps: Taps, z: int, values: NDArray[np.int64]
-) -> None:
-    best = slices.blended(0, taps, z).copy()
-    winner = np.full(target.shape, values[0], dtype=target.dtype)
-    for head in range(1, len(values)):
-        logit = slices.blended(head, taps, z)
-        np.copyto(winner, target.dtype.type(values[head]), where=logit > best)
-        np.maximum(best, logit, out=best)
-    target[...] = winner
-
-
-def _decide_regions(
-    target: NDArray[Any], slices: _Slices, taps: Taps, z: int, values: NDArray[np.int64]
-) -> None:
-    for head, value in enumerate(values):
-        # A probability above one half is a logit above zero.
-        target[slices.blended(head, taps, z) > 0] = value
-
-
-def _along_rows(plane: FloatArray, size: int, *, nearest: bool) -> FloatArray:
-    """(K, Y, X) -> (K, size, X)."""
-    if plane.shape[1] == size:
+def along_rows(plane: FloatArray, size: int, *, nearest: bool) -> FloatArray:
+    """(Y, X, M) -> (size, X, M)."""
+    rows, *rest = plane.shape
+    if rows == size:
         return plane
     if nearest:
-        return plane[:, nearest_index(plane.shape[1], size)]
-    result = np.empty((plane.shape[0], size, plane.shape[2]), dtype=np.float32)
-    for band in bands(plane.shape[1], size, 1):
-        np.matmul(band.weights, plane[:, band.columns], out=result[:, band.rows])
-    return result
+        return plane[nearest_index(rows, size)]
+    flat = plane.reshape(rows, -1)
+    result = np.empty((size, flat.shape[1]), dtype=np.float32)
+    for band in bands(rows, size, 1):
+        np.matmul(band.weights, flat[band.columns], out=result[band.rows])
+    return result.reshape(size, *rest)
 
 
-def _along_columns(plane: FloatArray, size: int, *, nearest: bool) -> FloatArray:
-    """(K, Y, X) -> (K, Y, size)."""
-    if plane.shape[2] == size:
-        return plane
+def along_columns(block: FloatArray, size: int, *, nearest: bool) -> FloatArray:
+    """(Y, X, M) -> (Y, size, M)."""
+    rows, columns, maps = block.shape
+    if columns == size:
+        return block
     if nearest:
-        return plane[:, :, nearest_index(plane.shape[2], size)]
-    result = np.empty((*plane.shape[:2], size), dtype=np.float32)
-    for band in bands(plane.shape[2], size, 1):
-        np.matmul(plane[..., band.columns], band.weights.T, out=result[..., band.rows])
+        return block[:, nearest_index(columns, size)]
+    result = np.empty((rows, size, maps), dtype=np.float32)
+    for band in bands(columns, size, 1):
+        np.matmul(band.weights, block[:, band.columns], out=result[:, band.rows])
     return result

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,31 @@ from torch import nn
 
 from ..domain.case import FloatArray
 from ..domain.errors import ModelError
+from ..domain.events import Reporter
 from ..domain.plan import NetworkPlan
 from ..network.devices import inference_dtype, pick_device
 from ..network.unet import UNet, build_network
-from .engine import mirror_subsets
+from .backend import Head, WindowPlan, mirror_subsets
+from .memory import host_memory_at_hand
+from .torch_window import TorchWindow
 
 __all__ = ["TorchBackend", "pick_device"]
+
+MAPS_IN_FLIGHT = 5
+"""Feature maps of the highest resolution that live at the same time: the encoder's, the
+upsampled one, the two joined (twice as large), and what a coarser level left."""
+
+HEAP_MARGIN = 1.3
+"""Gaps of the heap and the kernels' work space, measured on the processor with torch 2.13."""
+
+LIBRARY_BYTES = 115 * 10**6
+"""Code and work space that the libraries take with their first tile (see `train.memory`)."""
+
+CARD_PASSES = 8
+"""Tiles, or mirrored tiles, at once on a graphics card, memory allowing."""
+
+CPU_VOXELS = 2**16
+"""Voxels that keep all cores busy; smaller patches go through the network together."""
 
 
 class TorchBackend:
@@ -25,13 +46,15 @@ class TorchBackend:
 
     On the processor the convolutions' weights are kept in bfloat16 where that is native, in
     channels-last order; the norms stay in float32. In float32 the order stays as it is.
+    Where the networks together have fewer features than heads, their last layer is left for
+    later (`Head`).
 
     Args:
         network_plan: the architecture.
         input_channels: C.
         output_channels: K.
-        weights: one mapping (name to array) per fold; none builds one fresh network, which is
-            as fast as a trained one and can be timed.
+        weights: one mapping (name to array) per fold, taken one after the other; none builds
+            one fresh network, which is as fast as a trained one and can be timed.
         device: "auto", "cpu", "cuda", "mps"; see `pick_device`.
         autocast: "auto", "bfloat16", "float16" or "off"; see `inference_dtype`.
 
@@ -45,54 +68,148 @@ class TorchBackend:
         network_plan: NetworkPlan,
         input_channels: int,
         output_channels: int,
-        weights: Sequence[Mapping[str, NDArray[Any]]],
+        weights: Iterable[Mapping[str, NDArray[Any]]],
         *,
         device: str = "auto",
         autocast: str = "auto",
     ) -> None:
+        self.plan = network_plan
+        self.input_channels = input_channels
         self.device = pick_device(device)
         self.dtype = inference_dtype(self.device, autocast)
+        self._used = False
         self.memory_format = torch.contiguous_format
         if self.device.type == "cpu" and self.dtype is not None:
             # Group norm's variance is less exact in channels-last order (1e-4 of the logits):
             # nothing beside bfloat16, not worth it in float32.
             last = (torch.channels_last, torch.channels_last_3d)
             self.memory_format = last[network_plan.dimensions - 2]
-        self.networks = [
-            self._prepare(_network(network_plan, input_channels, output_channels, entry))
-            for entry in (weights if weights else (None,))
-        ]
-
-    @torch.inference_mode()
-    def predict(self, batch: FloatArray, mirror_axes: tuple[int, ...] = ()) -> FloatArray:
-        """Logits (N, K, *patch) of tiles (N, C, *patch); see `engine.Backend`."""
-        x = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
-        total: torch.Tensor | None = None
-        count = 0
-        for subset in mirror_subsets(mirror_axes):
-            axes = [axis + 2 for axis in subset]
-            mirrored = torch.flip(x, axes) if axes else x
-            for network in self.networks:
-                logits = self._forward(network, mirrored)
-                if axes:
-                    logits = torch.flip(logits, axes)
-                total = logits.float() if total is None else total.add_(logits)
-                count += 1
-        assert total is not None  # noqa: S101 - there is always the empty subset
-        result: FloatArray = total.div_(count).cpu().numpy()
-        return result
-
-    def _forward(self, network: UNet, x: torch.Tensor) -> torch.Tensor:
-        x = x.contiguous(memory_format=self.memory_format)
-        if self.device.type == "cpu" or self.dtype is None:
-            logits = network(x if self.dtype is None else x.to(self.dtype))
+        shape = (network_plan, input_channels, output_channels)
+        self.networks: list[UNet] = []
+        heads = []
+        for entry in weights:
+            heads.append(self._add(_network(*shape, entry)))
+        if not heads:
+            heads.append(self._add(_network(*shape, None)))
+        self.heads = heads
+        self.map_count = len(heads) * network_plan.features_per_stage[0]
+        self.head: Head | None = _mean_head(heads)
+        if self.map_count >= output_channels:
+            self.map_count, self.head = output_channels, None
         else:
-            with torch.autocast(self.device.type, dtype=self.dtype):
-                logits = network(x)
-        result: torch.Tensor = logits
+            for network in self.networks:
+                network.heads[-1] = nn.Identity()
+
+    @property
+    def folds(self) -> tuple[TorchBackend, ...]:
+        """Each network alone, as a backend of its own that shares the weights."""
+        alone = []
+        for network, head in zip(self.networks, self.heads, strict=True):
+            one = copy.copy(self)
+            one.networks, one.heads = [network], [head]
+            if self.head is not None:
+                one.head, one.map_count = head, head.weights.shape[1]
+            alone.append(one)
+        return tuple(alone)
+
+    def predict(self, batch: FloatArray, mirror_axes: tuple[int, ...] = ()) -> FloatArray:
+        """Logits (N, K, *patch) of tiles (N, C, *patch); see `backend.Backend`."""
+        with torch.inference_mode():
+            maps = torch.stack(self.mean_maps(batch, mirror_axes)).cpu().numpy()
+        if self.head is not None:
+            maps = np.moveaxis(self.head.logits(np.moveaxis(maps, 1, -1)), -1, 1)
+        result: FloatArray = np.ascontiguousarray(maps)
         return result
 
-    def _prepare(self, network: UNet) -> UNet:
+    def mean_maps(
+        self, batch: FloatArray, mirror_axes: tuple[int, ...] = (), passes: int = 1
+    ) -> list[torch.Tensor]:
+        """Maps of tiles, averaged over mirrored ones, on the device.
+
+        Args:
+            batch: (N, C, *patch) float32.
+            mirror_axes: see `backend.Backend`.
+            passes: tiles, or mirrored tiles, that go through the network at once.
+
+        Returns:
+            For each tile (M, *patch) float32.
+        """
+        x = torch.from_numpy(np.ascontiguousarray(batch))
+        if self.device.type == "cuda":
+            x = x.pin_memory()
+        x = x.to(self.device, non_blocking=True)
+        subsets = [[axis + 2 for axis in subset] for subset in mirror_subsets(mirror_axes)]
+        jobs = [(i, axes) for axes in subsets for i in range(len(x))]
+        totals: list[torch.Tensor | None] = [None] * len(x)
+        for first in range(0, len(jobs), passes):
+            some = jobs[first : first + passes]
+            tiles = torch.stack([torch.flip(x[i], _less(axes)) for i, axes in some])
+            for (i, axes), maps in zip(some, self._maps(tiles), strict=True):
+                back = (torch.flip(maps, _less(axes)) if axes else maps).float()
+                total = totals[i]
+                totals[i] = back if total is None else total.add_(back)
+        # The mean over folds is the head's where there is one.
+        count = len(subsets) * (len(self.networks) if self.head is None else 1)
+        return [total.mul_(1 / count) for total in totals if total is not None]
+
+    def preferred_passes(self, patch: tuple[int, ...]) -> int:
+        """See `MappingBackend`."""
+        if self.device.type == "cuda":
+            return CARD_PASSES
+        return max(1, min(CARD_PASSES, CPU_VOXELS // math.prod(patch)))
+
+    def pass_bytes(self, patch: tuple[int, ...]) -> int:
+        """See `MappingBackend`."""
+        element = 4 if self.dtype is None else 2
+        each_voxel = MAPS_IN_FLIGHT * self.plan.features_per_stage[0] * element
+        each_voxel += self.map_count * (8 + 2 * element) + 8 * self.input_channels
+        return round(HEAP_MARGIN * math.prod(patch) * each_voxel)
+
+    def memory_at_hand(self, budget: int | None) -> int:
+        """See `MappingBackend`."""
+        if self.device.type != "cuda":
+            return host_memory_at_hand(budget) - (0 if self._used else LIBRARY_BYTES)
+        free, total = torch.cuda.mem_get_info(self.device)
+        # What PyTorch keeps without using it counts as taken there, and is at hand.
+        kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return min(free + kept, (budget or total) - torch.cuda.memory_allocated(self.device))
+
+    def open_window(self, plan: WindowPlan, reporter: Reporter) -> TorchWindow:
+        """See `MappingBackend`."""
+        return TorchWindow(self, plan, reporter)
+
+    def _maps(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *patch) float32 -> the maps of all networks, (N, M, *patch)."""
+        self._used = True
+        x = x.contiguous(memory_format=self.memory_format)
+        if self.device.type == "cpu" and self.dtype is not None:
+            x = x.to(self.dtype)
+        maps: torch.Tensor | None = None
+        parts = []
+        for network in self.networks:
+            if self.device.type == "cpu" or self.dtype is None:
+                found: torch.Tensor = network(x)
+            else:
+                with torch.autocast(self.device.type, dtype=self.dtype):
+                    found = network(x)
+            if self.head is not None:
+                parts.append(found)
+            elif len(self.networks) > 1:
+                maps = found.float() if maps is None else maps.add_(found.float())
+            else:
+                maps = found
+        if self.head is not None:
+            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        assert maps is not None  # noqa: S101 - there is at least one network
+        return maps
+
+    def _add(self, network: UNet) -> Head:
+        """Makes a network ready; returns its last layer in float32."""
+        layer = network.heads[-1]
+        assert isinstance(layer, nn.Conv2d | nn.Conv3d)  # noqa: S101 - as `UNet` builds it
+        assert layer.bias is not None  # noqa: S101
+        weights = layer.weight.detach().float().flatten(1).numpy().copy()
+        head = Head(weights, layer.bias.detach().float().numpy().copy())
         network.to(self.device)
         nn.Module.to(network, memory_format=self.memory_format)  # type: ignore[call-overload]
         network.eval().requires_grad_(False)
@@ -102,7 +219,20 @@ class TorchBackend:
                     module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
                 ):
                     module.to(self.dtype)
-        return network
+        self.networks.append(network)
+        return head
+
+
+def _less(axes: Sequence[int]) -> list[int]:
+    """Axes of a tile in a batch, as axes of the tile alone."""
+    return [axis - 1 for axis in axes]
+
+
+def _mean_head(heads: Sequence[Head]) -> Head:
+    """The mean of the logits of several networks, from their features side by side."""
+    weights = np.concatenate([head.weights for head in heads], axis=1) / len(heads)
+    bias = np.mean([head.bias for head in heads], axis=0)
+    return Head(weights.astype(np.float32), bias.astype(np.float32))
 
 
 def _network(

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..domain.dataset import CaseFiles, Fault, Split
 from ..domain.errors import FileFormatError
+from .dataset_groups import read_groups
 from .dataset_json import FILE_NAME
 from .image_endings import image_ending, list_images, name_without_ending, split_channel
 from .json_files import read_plain_json
@@ -27,6 +28,7 @@ class Layout:
     cases: list[CaseFiles] = field(default_factory=list)
     test_cases: list[CaseFiles] = field(default_factory=list)
     splits: tuple[Split, ...] | None = None
+    groups: dict[str, str] | None = None
     faults: list[Fault] = field(default_factory=list)
     incomplete: set[str] = field(default_factory=set)
 
@@ -60,6 +62,8 @@ def lay_out(folder: Path, mapping: Mapping[str, Any], ending: str, channels: int
     layout.cases.sort(key=lambda case: case.identifier)
     layout.test_cases.sort(key=lambda case: case.identifier)
     layout.splits = _read_splits(layout, folder)
+    names = [case.identifier for case in layout.cases]
+    layout.groups = read_groups(folder, mapping, names, layout.faults)
     return layout
 
 

@@ -47,6 +47,7 @@ def open_dataset(folder: Path) -> Dataset:
         cases=tuple(layout.cases),
         splits=layout.splits,
         test_cases=tuple(layout.test_cases),
+        groups=layout.groups,
     )
 
 

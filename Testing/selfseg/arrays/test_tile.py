@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfseg.arrays.tile import gaussian_weights, tile_starts
+from selfseg.arrays.tile import axis_tiles, gaussian_line, tile_starts
 
 axes = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 60)), min_size=1, max_size=2)
 
@@ -42,18 +42,27 @@ def test_an_image_below_the_patch_is_refused() -> None:
         tile_starts([10], [5], 0)
 
 
-@pytest.mark.parametrize("patch", [(8,), (5, 12), (20, 32, 16), (1, 7)])
-def test_weights_peak_in_the_middle_and_are_never_zero(patch: tuple[int, ...]) -> None:
-    weights = gaussian_weights(patch)
-    assert weights.shape == patch
-    assert weights.dtype == np.float32
-    assert weights.max() == 1
-    assert weights[tuple(size // 2 for size in patch)] == 1
-    assert weights.min() > 0
-    assert not weights.flags.writeable
+@pytest.mark.parametrize("width", [1, 2, 5, 7, 12, 32, 129])
+def test_weights_peak_in_the_middle_and_are_never_zero(width: int) -> None:
+    line = gaussian_line(width)
+    assert line.shape == (width,)
+    assert line.max() == line[width // 2] == 1
+    assert line.min() > 0
 
 
-def test_weights_are_a_gaussian_of_an_eighth_of_the_patch() -> None:
-    weights = gaussian_weights((64, 32))
-    assert weights[32 + 8, 16] == pytest.approx(np.exp(-0.5), rel=1e-5)
-    assert weights[32, 16 - 4] == pytest.approx(np.exp(-0.5), rel=1e-5)
+def test_weights_are_a_gaussian_of_an_eighth_of_the_tile() -> None:
+    assert gaussian_line(64)[32 + 8] == pytest.approx(np.exp(-0.5), rel=1e-5)
+    assert gaussian_line(32)[16 - 4] == pytest.approx(np.exp(-0.5), rel=1e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(0, 60), st.sampled_from([0.25, 0.5, 0.75, 1.0]))
+def test_the_weights_of_all_tiles_at_a_voxel_sum_to_one(
+    width: int, extra: int, step: float
+) -> None:
+    axis = axis_tiles(width + extra, width, step)
+    total = np.zeros(width + extra)
+    for start, weights in zip(axis.starts, axis.weights, strict=True):
+        total[start : start + axis.width] += weights
+    np.testing.assert_allclose(total, 1, rtol=1e-6)
+    assert not axis.weights.flags.writeable

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,9 @@ from selfseg.domain.case import PreprocessRecord
 from selfseg.domain.errors import ModelError
 from selfseg.domain.geometry import Geometry
 from selfseg.domain.labels import Label, LabelScheme
-from selfseg.infer.restore import restore
+from selfseg.infer.backend import Head
+from selfseg.infer.engine import Slab
+from selfseg.infer.restore import fill, native_restoration, restoration_bytes, restore
 
 GAPS = LabelScheme((Label("a", (7,)), Label("b", (2,)), Label("c", (300,))))
 REGIONS = LabelScheme((Label("whole", (1, 2)), Label("core", (2,))), (1, 5))
@@ -130,3 +134,44 @@ def test_logits_of_another_shape_are_refused() -> None:
         restore(np.zeros((3, 2, 3, 4), np.float32), record, GAPS)
     with pytest.raises(ModelError, match="does not fit"):
         restore(np.zeros((4, 2, 3, 5), np.float32), record, GAPS)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_slabs_of_any_thickness_and_a_late_head_change_nothing(data: st.DataObject) -> None:
+    after = data.draw(st.tuples(*[st.integers(1, 9)] * 3))
+    before = data.draw(st.tuples(*[st.integers(1, 12)] * 3))
+    coarse = data.draw(st.sampled_from([0, 1, 2, None]))
+    spacing = tuple(5.0 if axis == coarse else 1.0 for axis in range(3))
+    record = a_record(
+        before,
+        (0, 1, 2),
+        (0, 0, 0),
+        before,
+        after=after,
+        spacing_before=spacing,
+        spacing_after=spacing,
+    )
+    labels = data.draw(st.sampled_from([GAPS, REGIONS]))
+    generator = np.random.default_rng(data.draw(st.integers(0, 99)))
+    features = generator.standard_normal((*after, 2)).astype(np.float32)
+    heads = labels.head_count
+    head = Head(
+        generator.standard_normal((heads, 2)).astype(np.float32),
+        generator.standard_normal(heads).astype(np.float32),
+    )
+    wanted = restore(np.moveaxis(head.logits(features), -1, 0), record, labels)
+    cuts = sorted({0, after[0], *data.draw(st.lists(st.integers(0, after[0]), max_size=3))})
+    slabs = [Slab(a, features[a:b]) for a, b in itertools.pairwise(cuts)]
+    native, restoration = native_restoration(record, labels, head)
+    fill(slabs, restoration)
+    assert (native == wanted).mean() > 0.99  # rounding may turn a tie
+
+
+def test_missing_and_foreign_slabs_are_refused() -> None:
+    record = a_record((6, 3, 4), (0, 1, 2), (0, 0, 0), (6, 3, 4))
+    maps = np.zeros((6, 3, 4, 4), np.float32)
+    for slabs in ([Slab(0, maps[:4])], [Slab(2, maps[2:])], [Slab(0, maps[:, :2])]):
+        with pytest.raises(ModelError, match="does not fit"):
+            fill(slabs, native_restoration(record, GAPS)[1])
+    assert restoration_bytes(record, GAPS, 4) > 6 * 3 * 4 * 2

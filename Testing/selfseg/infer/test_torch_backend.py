@@ -108,3 +108,36 @@ def test_devices_and_arithmetic_are_explicit() -> None:
     assert inference_dtype(cuda, "auto") is torch.float16
     with pytest.raises(UsageError, match="arithmetic"):
         inference_dtype(cpu, "int8")
+
+
+def many_heads(plan: NetworkPlan, seed: int, heads: int = 12) -> dict[str, np.ndarray]:
+    torch.manual_seed(seed)
+    return {k: v.numpy() for k, v in build_network(plan, 2, heads).state_dict().items()}
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+@pytest.mark.parametrize("name", PLANS)
+def test_the_last_layer_may_come_last(name: str, folds: int) -> None:
+    plan, x = PLANS[name], some_tiles(PLANS[name])
+    weights = [many_heads(plan, seed) for seed in range(folds)]
+    late = TorchBackend(plan, 2, 12, iter(weights), device="cpu", autocast="off")
+    assert late.head is not None
+    assert late.map_count == 4 * folds
+    wanted = []
+    for entry in weights:
+        network = build_network(plan, 2, 12)
+        network.load_state_dict({k: torch.from_numpy(v) for k, v in entry.items()})
+        with torch.inference_mode():
+            wanted.append(network(torch.from_numpy(x)).numpy())
+    np.testing.assert_allclose(late.predict(x), np.mean(wanted, axis=0), atol=1e-5)
+    few = TorchBackend(plan, 2, 12, [*weights, *weights, *weights], device="cpu")
+    assert (few.head is None) == (folds == 1 or folds == 2)
+    assert few.map_count == 12
+
+
+def test_passes_of_any_number_give_the_same() -> None:
+    plan, x = PLANS["plain 3d"], some_tiles(PLANS["plain 3d"])
+    backend = TorchBackend(plan, 2, 3, [some_weights(plan, 0)], device="cpu", autocast="off")
+    one = backend.mean_maps(x, (0, 2), 1)
+    for passes in (2, 3, 8, 100):
+        torch.testing.assert_close(backend.mean_maps(x, (0, 2), passes), one, atol=1e-5, rtol=1e-4)
