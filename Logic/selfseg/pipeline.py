@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from .domain.dataset import Fault
 from .domain.events import Reporter, silent
@@ -27,15 +29,21 @@ from .stages import (
     first_stage,
     learn,
     measure,
-    models,
     order,
     prepare,
-    segment,
     start,
     summary,
 )
+from .stages.bundle import ModelChoice
+from .stages.crossvalidate import crossvalidate as crossvalidate
+from .stages.folds import with_folds
 from .stages.learn import TrainingOptions
+from .stages.model import BackendName, open_model
 from .stages.order import CROSS_VALIDATION
+from .stages.predict_files import Job, predict_files
+from .stages.select import select as select
+from .stages.strategy import PredictOptions
+from .stages.trainings import HowToTrain, gather, train_all
 
 STANDARD = TrainingOptions()
 """The method as published."""
@@ -116,6 +124,7 @@ def preprocess(
         chosen = home.read_plan(plan_name)
         names = configurations or chosen.recommended
         prepare.preprocess_project(home, data, chosen, names, workers=workers, reporter=reporter)
+        data = with_folds(home, data, chosen, names[0], reporter=reporter)
         for cascade in order.predictable_cascades(home, data, chosen, names):
             name, fold = cascade.configuration, cascade.fold
             fold_run = learn.FoldRun(home, data, chosen, name, fold, device, reporter, should_stop)
@@ -160,6 +169,7 @@ def train(
         chosen = measure.with_length(chosen, epochs, iterations)
         names = (configuration,)
         prepare.preprocess_project(home, data, chosen, names, workers=workers, reporter=reporter)
+        data = with_folds(home, data, chosen, configuration, reporter=reporter)
         fold_run = learn.FoldRun(
             home, data, chosen, configuration, fold, device, reporter, should_stop
         )
@@ -169,57 +179,72 @@ def train(
 
 
 def predict(
-    model: Path,
+    model: str | Path,
     inputs: Sequence[Path],
     output: Path,
     *,
     plan_name: str | None = None,
-    configuration: str | None = None,
+    configuration: str | Sequence[str] | None = None,
     folds: Sequence[str] = (),
-    checkpoint: str = "final",
+    checkpoint: Literal["final", "best"] | None = None,
     mirror: bool = True,
     step: float = 0.5,
-    device: DeviceName = "auto",
+    structures: Sequence[str] = (),
+    region: bool = False,
+    probabilities: bool = False,
+    confidence: bool = True,
+    go_on: bool = False,
+    memory_bytes: int | None = None,
+    backend: BackendName | None = None,
+    library: Path | None = None,
+    device: str = "auto",
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Path, ...]:
-    """Segments files or folders of images with a trained model; a cascade through both stages.
+    """Segments files or folders of images with a trained model, whatever votes in it.
+
+    What made every file, and how sure the model was, is in `predictions.json` of the output.
 
     Args:
-        model: a project folder.
+        model: a project, a bundle (folder or `.selfseg` file), a folder of ONNX graphs, or a
+            model's name in the library.
         inputs: image files or folders of them.
         output: folder for the label maps, one per case, on the grid of its image.
-        plan_name: plan of the project to use; the first trained one otherwise.
-        configuration: configuration to use; the first trained one otherwise.
-        folds: folds whose logits are averaged; all trained ones otherwise.
-        checkpoint: "final" or "best".
+        plan_name: plan to use; the selected or first trained one of a project otherwise.
+        configuration: those to use, whose probabilities are averaged; otherwise those of the
+            bundle, or of a project those selected or else the first trained one.
+        folds: folds whose logits are averaged; otherwise those of the bundle, or all trained
+            ones of a project but "all".
+        checkpoint: "final" or "best", of a project; the selected one's, or "final", otherwise.
         mirror: averages over mirrored images (slower, better).
         step: distance of neighbouring tiles as a share of the patch.
+        structures: names of those to write; the others become background.
+        region: looks first where the structures are, and predicts only there in full.
+        probabilities: also writes them, at the network's resolution.
+        confidence: measures how sure the model is of each case.
+        go_on: leaves cases alone that the same model has segmented with the same options.
+        memory_bytes: what the process may use in all; what the machine has otherwise.
+        backend: "torch" or "onnx"; what the model is made for otherwise.
+        library: folder of the library of models; the user's otherwise.
         device: where to compute.
         reporter: is told what happens.
         should_stop: polled between tiles.
 
     Returns:
-        The files written.
+        The label maps, those that were there already included.
     """
-    home = Project.open(model)
-    chosen, name, trained = models.choose_trained(home, reporter, plan_name, configuration)
-    description = chosen.description
-    cases = find_cases(inputs, len(description.channel_names), description.file_ending)
-    loaded = models.load_model(
-        home, chosen, name, folds or trained, checkpoint, device, reporter=reporter
+    names = (configuration,) if isinstance(configuration, str) else tuple(configuration or ())
+    choice = ModelChoice(plan_name, names, tuple(folds), checkpoint)
+    options = PredictOptions(
+        step, mirror, tuple(structures), region, probabilities, confidence, memory_bytes
     )
-    output.mkdir(parents=True, exist_ok=True)
-    return segment.segment_files(
-        cases,
-        loaded,
-        output,
-        ending=description.file_ending,
-        mirror=mirror,
-        step=step,
-        reporter=reporter,
-        should_stop=should_stop,
-    )
+    with open_model(model, choice, backend=backend, library=library, reporter=reporter) as opened:
+        description = opened.bundle.description
+        ending = description.file_ending
+        cases = find_cases(inputs, len(description.channel_names), ending)
+        output.mkdir(parents=True, exist_ok=True)
+        job = Job(cases, output, ending, options, go_on, device)
+        return predict_files(opened, job, reporter=reporter, should_stop=should_stop)
 
 
 def evaluate(
@@ -335,6 +360,9 @@ def run(
         The project, report.html in its folder.
     """
     watch = budget.Budget(time_budget, clock, clock() if started is None else started)
+    how = HowToTrain(
+        watch, device, epochs, iterations, checkpoint, options, workers, reporter, should_stop
+    )
     data = open_dataset(dataset)
     home = Project.create(project, data)
     with home.lock():
@@ -349,22 +377,11 @@ def run(
             point = start.starting_point(options.start_from, *configurations[:1])
             base = start.plan_to_start_from(home, measured, point, reporter=reporter)
             configurations = configurations or (point.configuration,)
-        trainings = order.trainings_in_order(
-            home, data, base, configurations, folds, reporter=reporter
-        )
-        names = [training.configuration for training in trainings]
-        prepare.preprocess_project(home, data, base, names, workers=workers, reporter=reporter)
-
+        todo = gather(home, data, base, configurations, folds, how)
         chosen = budget.plan_for_budget(
-            home, base, watch, len(trainings), device=device, reporter=reporter
+            home, base, watch, len(todo.trainings), device=device, reporter=reporter
         )
+        train_all(home, [replace(todo, plan=chosen)], how)
         chosen = measure.with_length(chosen, epochs, iterations)
-        for position, training in enumerate(trainings):
-            name, fold = training.configuration, training.fold
-            fold_run = learn.FoldRun(
-                home, data, chosen, name, fold, device, reporter, should_stop, clock
-            )
-            share = watch.share(len(trainings) - position)
-            budget.train_and_judge(fold_run, options, seconds=share, checkpoint=checkpoint)
         summary.write_project_report(home, data, chosen, reporter=reporter)
     return home

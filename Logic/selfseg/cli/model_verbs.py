@@ -47,7 +47,15 @@ def add_verbs(parsers: Any, common: argparse.ArgumentParser) -> None:
     show.add_argument("--json", action="store_true", help="for programs")
 
     take = verb("import", import_model, "Take a model into the library, checking every byte.")
-    take.add_argument("source", type=Path, metavar="SOURCE", help="a bundle or a project")
+    take.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="a bundle, a project, or a trained nnU-Net v2 model (folder or zip)",
+    )
+    take.add_argument(
+        "--standard-network", action="store_true", help="trust an nnU-Net trainer not known"
+    )
     take.add_argument("--replace", action="store_true", help="the same name and version")
     _add_card(take)
 
@@ -55,6 +63,9 @@ def add_verbs(parsers: Any, common: argparse.ArgumentParser) -> None:
     give.add_argument("model", metavar="MODEL", help="NAME, NAME@VERSION or a project's folder")
     give.add_argument(
         "-o", "--output", type=Path, required=True, help="FILE.selfseg, or a new folder"
+    )
+    give.add_argument(
+        "--onnx", action="store_true", help="as graphs for ONNX Runtime, in a new folder"
     )
     _add_card(give)
 
@@ -139,21 +150,29 @@ def export_model(options: argparse.Namespace, reporter: Reporter, stop: StopRequ
     """Writes a model of the library or of a project, and prints where."""
     from ..io.bundle_files import write_bundle
     from ..io.project import PROJECT_FILE, Project
+    from ..registry.onnx_export import export_onnx, export_stored
     from ..stages.bundle import bundle_from_project
     from ..stages.model_import import ImportOptions
 
     details = _import_options(options)
+    if options.onnx and details.report is not None:
+        raise UsageError(
+            "a model for ONNX Runtime holds no report",
+            expected="--onnx or --report",
+            found="both",
+            cure="leave one of them out",
+        )
     if (Path(options.model) / PROJECT_FILE).is_file():
         bundle, weights = bundle_from_project(
             Project.open(Path(options.model)), details.card, details.choice, reporter=reporter
         )
-        write_bundle(
-            options.output,
-            bundle,
-            weights,
-            licence_text=details.licence_text,
-            report=details.report,
-        )
+        licence = details.licence_text
+        if options.onnx:
+            export_onnx(options.output, bundle, weights, licence_text=licence, reporter=reporter)
+        else:
+            write_bundle(
+                options.output, bundle, weights, licence_text=licence, report=details.report
+            )
     elif details != ImportOptions():
         raise UsageError(
             "the model's card was written when it was made",
@@ -161,6 +180,10 @@ def export_model(options: argparse.Namespace, reporter: Reporter, stop: StopRequ
             found="one of --name, --version, --licence, ... or -c, -f, --plan",
             cure="leave them out, or export from the project",
         )
+    elif options.onnx:
+        stored = _library(options).find(options.model).stored
+        assert stored is not None  # noqa: S101 - `find` gives none that is damaged
+        export_stored(stored, options.output, reporter=reporter)
     else:
         _library(options).export(options.model, options.output)
     print(options.output)
@@ -255,6 +278,7 @@ def _import_options(options: argparse.Namespace, *, replace: bool = False) -> Im
         licence_text=text,
         report=options.report,
         replace=replace,
+        standard_network=getattr(options, "standard_network", False),
     )
 
 

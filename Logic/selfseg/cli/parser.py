@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import __version__
 from ..console import StopRequest
 from ..domain.events import Reporter
-from . import launching, model_verbs, verbs
+from . import launching, model_verbs, predicting, selecting, serving, verbs
 from .flags import (
     DEVICE,
     HOW,
@@ -94,22 +94,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_flags(train, (*TRAIN, *TRAINING, *HOW))
 
-    predict = verb("predict", verbs.predict, "Segment images with a trained model.")
-    predict.add_argument("-m", "--model", type=Path, required=True, help="project folder")
-    predict.add_argument("-i", "--input", type=Path, nargs="+", required=True)
-    predict.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
-    predict.add_argument("-c", "--configuration")
-    predict.add_argument("--plan", help="name of a plan in the project")
-    predict.add_argument("--folds", nargs="+", default=[], help="default: all that are trained")
-    predict.add_argument("--checkpoint", choices=("final", "best"), default="final")
-    predict.add_argument("--step", type=float, default=0.5, help="tile distance in patches")
-    predict.add_argument(
-        "--tta",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="average over mirrored images (default), or not",
+    predicting.add_options(
+        verb("predict", predicting.predict, "Segment images with a trained model.")
     )
-    add_flags(predict, (DEVICE,))
 
     evaluate = verb("evaluate", verbs.evaluate, "Score label maps against references.")
     evaluate.add_argument("reference", type=Path, metavar="REFERENCE_DIR")
@@ -143,6 +130,19 @@ def make_parser() -> argparse.ArgumentParser:
 
     launching.add_options(
         verb("launch", launching.launch, "Train many folds and configurations side by side.")
+    )
+    selecting.add_crossvalidate_options(
+        verb(
+            "crossvalidate",
+            selecting.crossvalidate,
+            "Train and judge every fold of every configuration.",
+        )
+    )
+    selecting.add_select_options(
+        verb("select", selecting.select, "Choose the best model on cases it has not seen.")
+    )
+    serving.add_options(
+        verb("serve", serving.serve, "Keep models in memory, and segment when asked to.")
     )
     model_verbs.add_verbs(parsers, common)
     return parser

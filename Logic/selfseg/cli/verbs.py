@@ -148,30 +148,6 @@ def train(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) ->
     return 0
 
 
-def predict(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
-    """Segments images and prints the files written."""
-    from .. import pipeline
-
-    written = pipeline.predict(
-        options.model,
-        options.input,
-        options.output,
-        plan_name=options.plan,
-        configuration=options.configuration,
-        folds=tuple(options.folds),
-        checkpoint=options.checkpoint,
-        mirror=options.tta,
-        step=options.step,
-        device=options.device,
-        reporter=reporter,
-        should_stop=stop,
-    )
-    if options.progress != "json":
-        for path in written:
-            print(path)
-    return 0
-
-
 def evaluate(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
     """Writes scores and prints their mean."""
     from .. import pipeline

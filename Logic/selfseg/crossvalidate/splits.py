@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +17,9 @@ ALL = "all"
 """The fold that learns from every case; it is judged on the cases it has learned."""
 
 
-def make_splits(identifiers: Sequence[str], *, folds: int = FOLDS) -> tuple[Split, ...]:
+def make_splits(
+    identifiers: Sequence[str], *, folds: int = FOLDS, groups: Mapping[str, str] | None = None
+) -> tuple[Split, ...]:
     """Splits cases into folds as scikit-learn's shuffled KFold does with nnU-Net's seed.
 
     With fewer cases than folds every case is left out once.
@@ -25,37 +27,59 @@ def make_splits(identifiers: Sequence[str], *, folds: int = FOLDS) -> tuple[Spli
     Args:
         identifiers: the cases; sorted first, so that their order does not matter.
         folds: number of folds.
+        groups: by case; groups are split in place of cases, so that all cases of one are on
+            the same side. A case without is a group of its own.
 
     Raises:
-        DatasetError: fewer than two cases.
+        DatasetError: fewer than two cases or groups.
     """
     names = sorted(identifiers)
-    if len(names) < 2:
+    units = units_of(names, groups)
+    what = "cases" if groups is None else "patients (groups)"
+    if len(units) < 2:
         raise DatasetError(
-            "a model cannot be cross-validated on so few cases",
-            expected="at least 2 segmented cases, better 20 or more",
-            found=str(len(names)),
+            f"a model cannot be cross-validated on so few {what}",
+            expected=f"at least 2 segmented {what}, better 20 or more",
+            found=str(len(units)),
             cure='segment more cases, or train on everything with "-f all"',
         )
-    order = np.arange(len(names))
+    order = np.arange(len(units))
     np.random.RandomState(SEED).shuffle(order)
-    splits = []
-    for part in np.array_split(order, min(folds, len(names))):
-        held_out = set(part.tolist())
-        splits.append(
-            Split(
-                train=tuple(n for i, n in enumerate(names) if i not in held_out),
-                validation=tuple(n for i, n in enumerate(names) if i in held_out),
-            )
+    titles = sorted(units)
+    parts = np.array_split(order, min(folds, len(units)))
+    return splits_from(names, [[n for u in p for n in units[titles[u]]] for p in parts])
+
+
+def units_of(
+    identifiers: Sequence[str], groups: Mapping[str, str] | None
+) -> Mapping[str, tuple[str, ...]]:
+    """The cases that stay together, by the name of their group or their own."""
+    units: dict[str, tuple[str, ...]] = {}
+    for name in sorted(identifiers):
+        key = name if groups is None else groups.get(name, f"case {name}")
+        units[key] = (*units.get(key, ()), name)
+    return units
+
+
+def splits_from(
+    identifiers: Collection[str], held_out: Sequence[Collection[str]]
+) -> tuple[Split, ...]:
+    """The folds that hold these cases out and learn from the others, all sorted by name."""
+    names = sorted(identifiers)
+    return tuple(
+        Split(
+            train=tuple(name for name in names if name not in part),
+            validation=tuple(name for name in names if name in part),
         )
-    return tuple(splits)
+        for part in map(frozenset, held_out)
+    )
 
 
 def splits_of(dataset: Dataset) -> tuple[Split, ...]:
     """The data set's own splits where it brings some, else the standard ones."""
     if dataset.splits is not None:
         return dataset.splits
-    return make_splits([case.identifier for case in dataset.cases])
+    return make_splits([case.identifier for case in dataset.cases], groups=dataset.groups)
 
 
 def split_for_fold(splits: Sequence[Split], fold: str, identifiers: Sequence[str]) -> Split:

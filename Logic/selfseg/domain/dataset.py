@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,9 @@ class Split:
 class Dataset:
     """A readable data set: description, training cases sorted by name, maybe own splits.
 
-    `test_cases` are images without labels that came along (nnU-Net's imagesTs).
+    `test_cases` are images without labels that came along (nnU-Net's imagesTs). `groups` says
+    which cases belong together, by case: those of one patient, who must not be on both sides
+    of a fold.
     """
 
     folder: Path
@@ -68,6 +71,7 @@ class Dataset:
     cases: tuple[CaseFiles, ...]
     splits: tuple[Split, ...] | None = None
     test_cases: tuple[CaseFiles, ...] = ()
+    groups: Mapping[str, str] | None = None
 
     def case(self, identifier: str) -> CaseFiles:
         """The case of that name.

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from .. import __version__
 from ..crossvalidate.splits import ALL
 from ..domain.anatomy import appearances_of
-from ..domain.bundle import Member, ModelBundle, ModelCard
+from ..domain.bundle import Member, ModelBundle, ModelCard, PostprocessingStep
 from ..domain.errors import ModelError
 from ..domain.events import Notice, Reporter, silent
 from ..domain.plan import Plan
+from ..domain.selection import Selection
 from ..evaluate.results import CaseScores, read_case_scores, summarise_cases
 from ..io.bundle_files import Weights, WeightsKey
 from ..io.image_endings import image_ending
 from ..io.project import Project
+from ..io.selection_file import read_selection
 from ..io.weights import read_weights
+from .calibrate import calibration_of
 from .models import choose_trained, weights_path
 
 
@@ -42,14 +45,30 @@ class CardOptions:
 class ModelChoice:
     """Which networks of a project make the model.
 
-    Without a configuration, the first that is trained; without folds, all that are trained.
-    `checkpoint` is "final" or "best".
+    Without plan and configuration those that `selfseg select` chose, with its postprocessing; where
+    nothing was selected, the first configuration that is trained. Without folds, all of them that
+    were selected or are trained. Without a checkpoint, the selected one's, or "final".
     """
 
     plan: str | None = None
     configurations: tuple[str, ...] = ()
     folds: tuple[str, ...] = ()
-    checkpoint: str = "final"
+    checkpoint: Literal["final", "best"] | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The networks of a project that make the model, and what is done to their label map."""
+
+    plans: Mapping[str, Plan]
+    members: tuple[Member, ...]
+    checkpoint: str
+    postprocessing: tuple[PostprocessingStep, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """Of the first member; the others are for the same channels and structures."""
+        return self.plans[self.members[0].plan]
 
 
 def bundle_from_project(
@@ -79,7 +98,7 @@ def bundle_from_project(
         ModelError: nothing is trained, or not what was asked for.
     """
     choice = choice or ModelChoice()
-    plan, members = _members(project, choice, reporter)
+    chosen = choose_members(project, choice, reporter)
     fingerprint = project.read_fingerprint()
     description = project.description
     moment = created or datetime.now(UTC)
@@ -90,7 +109,7 @@ def bundle_from_project(
         "data set's licence": description.licence,
         "data set's reference": description.reference,
         "selfseg": __version__,
-        "checkpoint": choice.checkpoint,
+        "checkpoint": chosen.checkpoint,
     }
     bundle = ModelBundle(
         card=ModelCard(
@@ -103,14 +122,16 @@ def bundle_from_project(
             created=moment.isoformat(timespec="seconds"),
             provenance={key: text for key, text in provenance.items() if text},
         ),
-        description=plan.description,
-        plans={plan.name: plan},
-        members=members,
-        appearances=appearances_of(plan.description.labels),
-        scores=_scores(project, plan, members, reporter),
+        description=chosen.plan.description,
+        plans=chosen.plans,
+        members=chosen.members,
+        appearances=appearances_of(chosen.plan.description.labels),
+        postprocessing=chosen.postprocessing,
+        calibration=calibration_of(project, chosen.members),
+        scores=_scores(project, chosen, reporter),
         fingerprint=None if fingerprint is None else replace(fingerprint, case_identifiers=()),
     )
-    return bundle, _weights(project, bundle, choice.checkpoint)
+    return bundle, _weights(project, bundle, chosen.checkpoint)
 
 
 def name_from(text: str) -> str:
@@ -119,39 +140,64 @@ def name_from(text: str) -> str:
     return kept or "model"
 
 
-def _members(
-    project: Project, choice: ModelChoice, reporter: Reporter
-) -> tuple[Plan, tuple[Member, ...]]:
+def choose_members(project: Project, choice: ModelChoice, reporter: Reporter) -> Chosen:
+    """The networks of a project that vote.
+
+    Raises:
+        ModelError: nothing is trained, or not what was asked for.
+    """
+    selection = read_selection(project)
+    free = choice.plan is None and not choice.configurations
+    if selection is not None and free and choice.checkpoint in (None, selection.checkpoint):
+        return _selected(project, selection, choice.folds, reporter)
     wanted: Sequence[str | None] = choice.configurations or (None,)
     plan_name, members = choice.plan, []
     for name in wanted:
         plan, configuration, trained = choose_trained(project, reporter, plan_name, name)
         plan_name = plan.name
-        missing = [fold for fold in choice.folds if fold not in trained]
-        if missing:
-            raise ModelError(
-                f"fold {', '.join(missing)} of {configuration} is not trained",
-                expected="some of " + ", ".join(trained),
-                found=", ".join(choice.folds),
-                cure="train it, or choose other folds with -f",
-                path=project.folder,
-            )
+        _check_trained(project, configuration, choice.folds, trained)
         # A fold that has seen every case would outvote none, but no score would hold for it.
         folds = choice.folds or tuple(fold for fold in trained if fold != ALL) or trained
         members.append(Member(plan.name, configuration, tuple(folds)))
-    return plan, tuple(members)
+    return Chosen({plan.name: plan}, tuple(members), choice.checkpoint or "final")
 
 
-def _scores(
-    project: Project, plan: Plan, members: Sequence[Member], reporter: Reporter
-) -> dict[str, Any] | None:
-    """Out-of-fold scores, the cases counted through."""
-    if len(members) > 1:
+def _selected(
+    project: Project, selection: Selection, folds: tuple[str, ...], reporter: Reporter
+) -> Chosen:
+    members = tuple(replace(m, folds=folds) if folds else m for m in selection.members)
+    for member in members:
+        trained = project.trained_folds(member.plan, member.configuration)
+        _check_trained(project, member.configuration, member.folds, trained)
+    names = "; ".join(f"{m.plan} {m.configuration} fold {' '.join(m.folds)}" for m in members)
+    reporter(Notice(f"selected: {names}"))
+    plans = {name: project.read_plan(name) for name in dict.fromkeys(m.plan for m in members)}
+    return Chosen(plans, members, selection.checkpoint, selection.postprocessing)
+
+
+def _check_trained(
+    project: Project, configuration: str, folds: Sequence[str], trained: Sequence[str]
+) -> None:
+    missing = [fold for fold in folds if fold not in trained]
+    if missing:
+        raise ModelError(
+            f"fold {', '.join(missing)} of {configuration} is not trained",
+            expected="some of " + ", ".join(trained),
+            found=", ".join(folds),
+            cure="train it, or choose other folds",
+            path=project.folder,
+        )
+
+
+def _scores(project: Project, chosen: Chosen, reporter: Reporter) -> dict[str, Any] | None:
+    """Out-of-fold scores of the networks themselves, the cases counted through."""
+    member = chosen.members[0]
+    if len(chosen.members) > 1:
         reporter(Notice("the model has no scores: they are not known for several configurations"))
         return None
     cases: list[CaseScores] = []
-    for fold in members[0].folds:
-        folder = project.run_folder(plan.name, members[0].configuration, fold)
+    for fold in member.folds:
+        folder = project.run_folder(member.plan, member.configuration, fold)
         path = folder / "validation.json"
         if fold != ALL and path.is_file():
             cases += read_case_scores(path)

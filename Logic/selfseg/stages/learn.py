@@ -15,8 +15,10 @@ from ..evaluate.scores import Scores, evaluate_files
 from ..infer.restore import restore
 from ..io.images import write_label_map
 from ..io.json_files import write_json
+from .calibrate import LogitSampler, fit_configuration
 from .first_stage import next_stage_grids, weights_digest
 from .fold import FoldRun
+from .logits import LogitKeeper
 from .models import load_backend
 from .segment import CaseProgress, predict_case
 from .start import starting_point
@@ -141,7 +143,9 @@ def judge_fold(run: FoldRun, *, mirror: bool, checkpoint: str) -> Scores:
     """Predicts the fold's validation cases on their native grid and scores them.
 
     Label maps go to `validation/` in the run's folder, scores to `validation.json`. What the
-    first stage of a cascade predicts here is kept for the training of the second.
+    first stage of a cascade predicts here is kept for the training of the second, and all logits
+    for `select` where there is room. The configuration's temperature is fitted anew, to all
+    folds judged so far.
     """
     stage = f"validate {run.configuration} fold {run.fold}"
     names, ending = run.split.validation, run.dataset.description.file_ending
@@ -155,11 +159,11 @@ def judge_fold(run: FoldRun, *, mirror: bool, checkpoint: str) -> Scores:
     backend = load_backend(
         run.project, run.plan, run.configuration, (run.fold,), checkpoint, run.device
     )
-    pairs = []
+    pairs, sampler, keeper = [], LogitSampler(scheme), LogitKeeper(run, weights)
     for done, case in enumerate(run.stored(names)):
-        case_start = run.clock()
+        case_start, loaded = run.clock(), case.load()
         logits = predict_case(
-            case.load(),
+            loaded,
             backend,
             run.plan,
             run.configuration,
@@ -167,6 +171,9 @@ def judge_fold(run: FoldRun, *, mirror: bool, checkpoint: str) -> Scores:
             reporter=CaseProgress(stage, done, len(names), began, run.reporter),
             should_stop=run.should_stop,
         )
+        if loaded.labels is not None:
+            sampler.add(case.identifier, logits, loaded.labels)
+        keeper.add(case, logits)
         for grid in next_stage_grids(run, case.identifier):
             grid.store(case, grid.decide(case, logits), weights)
         path = run.folder / "validation" / f"{case.identifier}{ending}"
@@ -175,8 +182,11 @@ def judge_fold(run: FoldRun, *, mirror: bool, checkpoint: str) -> Scores:
         if reference is not None:
             pairs.append((reference, path))
         run.reporter(CaseFinished(case.identifier, run.clock() - case_start))
-    scores = evaluate_files(pairs, scheme)
+    scores = evaluate_files(pairs, scheme, groups=run.dataset.groups)
+    sampler.write(run.folder)
+    fit_configuration(run.project, run.plan, run.configuration)
     write_json(run.folder / "validation.json", scores.as_mapping(), schema="selfseg.scores/1")
+    keeper.finish(mirror=mirror)
     mean = scores.mean_foreground("Dice")
     detail = "no structure to score" if mean is None else f"mean foreground Dice {mean:.4f}"
     run.reporter(StageFinished(stage, seconds=run.clock() - start, detail=detail))

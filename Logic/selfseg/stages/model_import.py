@@ -12,6 +12,9 @@ from ..io.bundle_files import BUNDLE_ENDING
 from ..io.bundle_layout import MANIFEST_FILE
 from ..io.project import PROJECT_FILE, Project
 from ..registry.library import Library, LibraryEntry
+from ..registry.nnunet_choice import NnunetOptions
+from ..registry.nnunet_import import nnunet_model
+from ..registry.nnunet_layout import is_nnunet
 from .bundle import CardOptions, ModelChoice, bundle_from_project
 
 
@@ -25,6 +28,8 @@ class ImportOptions:
         licence_text: the licence in full.
         report: a page to put beside the weights.
         replace: a model of the same name and version.
+        standard_network: trust that a trainer of nnU-Net which is not known trains the
+            standard network.
     """
 
     card: CardOptions = field(default_factory=CardOptions)
@@ -32,6 +37,7 @@ class ImportOptions:
     licence_text: str = ""
     report: Path | None = None
     replace: bool = False
+    standard_network: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,44 @@ def _take_project(
     )
 
 
+def _take_nnunet(
+    library: Library, source: Path, options: ImportOptions, reporter: Reporter
+) -> LibraryEntry:
+    card, choice = options.card, options.choice
+    if choice.plan is not None:
+        raise UsageError(
+            "an nnU-Net model's plan is chosen with its folder",
+            expected="no --plan",
+            found=choice.plan,
+            cure="use -c TRAINER__PLANS__CONFIGURATION",
+        )
+    wanted = NnunetOptions(
+        choice.configurations,
+        choice.folds,
+        choice.checkpoint or "final",
+        options.standard_network,
+        card.name or "",
+        card.version or "1",
+        card.summary,
+        card.licence,
+        card.citation,
+        card.authors,
+    )
+    with nnunet_model(source, options=wanted, reporter=reporter, scratch=library.folder) as model:
+        bundle, weights = model
+        return library.add(
+            bundle,
+            weights,
+            licence_text=options.licence_text,
+            report=options.report,
+            replace=options.replace,
+        )
+
+
 IMPORTERS: tuple[Importer, ...] = (
     Importer(f"a model bundle (a folder with {MANIFEST_FILE}, or a {BUNDLE_ENDING} file)",
              _is_bundle, _take_bundle),
     Importer(f"a project with a finished training (a folder with {PROJECT_FILE})",
              _is_project, _take_project),
+    Importer("a trained nnU-Net v2 model (folder or zip file)", is_nnunet, _take_nnunet),
 )  # fmt: skip

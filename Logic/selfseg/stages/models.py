@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ..crossvalidate.splits import ALL
 from ..domain.errors import ModelError
@@ -28,12 +31,21 @@ def load_backend(
     Raises:
         ModelError: a fold has no such weights.
     """
+    paths = [weights_path(project, plan, configuration, fold, checkpoint) for fold in folds]
+    weights = (read_weights(path)[0] for path in paths)  # one fold's weights at a time
+    return torch_backend(plan, configuration, weights, device)
+
+
+def torch_backend(
+    plan: Plan, configuration: str, weights: Iterable[Mapping[str, NDArray[Any]]], device: str
+) -> Backend:
+    """Some networks of one configuration, from their weights; a fresh one without weights.
+
+    Raises:
+        ModelError: weights do not fit the plan.
+    """
     from ..infer.torch_backend import TorchBackend
 
-    weights = [
-        read_weights(weights_path(project, plan, configuration, fold, checkpoint))[0]
-        for fold in folds
-    ]
     return TorchBackend(
         plan.configuration(configuration).network,
         plan.input_channels(configuration),
@@ -67,12 +79,23 @@ def weights_path(
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """The trained networks of one configuration; a cascade brings its first stage along."""
+    """The trained networks of one configuration; a cascade brings its first stage along.
+
+    Args:
+        plan: with the configuration.
+        configuration: of that plan.
+        backend: its folds, whose logits are averaged.
+        first: of a cascade.
+        mirror_axes: axes of the patch that may be mirrored; None: all.
+        folds: their names.
+    """
 
     plan: Plan
     configuration: str
     backend: Backend
     first: LoadedModel | None = None
+    mirror_axes: tuple[int, ...] | None = None
+    folds: tuple[str, ...] = ()
 
     @property
     def stage_count(self) -> int:
@@ -114,7 +137,7 @@ def load_model(
         reporter(Notice(f"first stage: {previous}, fold {', '.join(chosen)}"))
         first = load_model(project, plan, previous, chosen, checkpoint, device, reporter=reporter)
     backend = load_backend(project, plan, configuration, folds, checkpoint, device)
-    return LoadedModel(plan, configuration, backend, first)
+    return LoadedModel(plan, configuration, backend, first, folds=tuple(folds))
 
 
 def choose_trained(

@@ -85,6 +85,7 @@ def preprocessing_key(plan: Plan, configuration: str) -> str:
     """
     chosen = plan.configuration(configuration)
     decides = (
+        plan.orientation,
         plan.transpose_forward,
         chosen.spacing,
         chosen.normalisation,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,19 +13,15 @@ from ..domain.case import FloatArray, PreprocessedCase, RawCase
 from ..domain.dataset import CaseFiles
 from ..domain.errors import ModelError
 from ..domain.events import (
-    CaseFinished,
     Event,
     Progress,
     Reporter,
-    StageFinished,
-    StageStarted,
     silent,
 )
 from ..domain.plan import Plan
 from ..infer.cascade import previous_on_grid
-from ..infer.engine import Backend, predict_logits
-from ..infer.restore import restore
-from ..io.images import read_case, write_label_map
+from ..infer.engine import Backend, TileOptions, head_of, predict_logits, predict_slabs
+from ..infer.restore import fill, native_restoration, restoration_bytes
 from ..preprocess.case import preprocess_case
 from .models import LoadedModel
 
@@ -39,14 +34,19 @@ def predict_case(
     *,
     mirror: bool = True,
     step: float = 0.5,
+    mirror_axes: tuple[int, ...] | None = None,
+    memory_bytes: int | None = None,
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FloatArray:
     """The logits (K, Z, Y, X) of one preprocessed case at the plan's spacing.
 
+    For many classes that is most of the memory: `segment_case` never makes them as a whole.
+
     Raises:
         Cancelled: `should_stop` said so.
         ModelError: a cascade's case lacks the first stage's prediction.
+        UsageError: the memory budget is too small.
     """
     return predict_logits(
         case,
@@ -54,8 +54,7 @@ def predict_case(
         plan.configuration(configuration),
         head_count=plan.description.labels.head_count,
         previous_values=plan.previous_values(configuration),
-        step=step,
-        mirror=mirror,
+        options=TileOptions(step, mirror, mirror_axes, memory_bytes),
         reporter=reporter,
         should_stop=should_stop,
     )
@@ -69,55 +68,91 @@ def segment_case(
     *,
     mirror: bool = True,
     step: float = 0.5,
+    mirror_axes: tuple[int, ...] | None = None,
+    memory_bytes: int | None = None,
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> NDArray[Any]:
     """The label map (Z, Y, X) of one preprocessed case on its native grid.
 
+    Slices are decided as soon as they are predicted.
+
+    Args:
+        case: as the configuration's preprocessing made it.
+        backend: the network, or several whose logits are averaged.
+        plan: of the model.
+        configuration: of the plan.
+        mirror: test-time augmentation over mirrored tiles.
+        step: distance of neighbouring tiles as a share of the patch.
+        mirror_axes: axes of the patch that may be mirrored; None: all.
+        memory_bytes: what the process may use in all; None: what the machine has.
+        reporter: is told after every batch of tiles.
+        should_stop: polled between batches.
+
     Raises:
-        Cancelled, ModelError: see `predict_case`.
+        Cancelled, ModelError, UsageError: see `predict_case`.
     """
-    logits = predict_case(
+    labels = plan.description.labels
+    head = head_of(backend)
+    maps = labels.head_count if head is None else head.weights.shape[1]
+    native, restoration = native_restoration(case.record, labels, head)
+    slabs = predict_slabs(
         case,
         backend,
-        plan,
-        configuration,
-        mirror=mirror,
-        step=step,
+        plan.configuration(configuration),
+        head_count=labels.head_count,
+        previous_values=plan.previous_values(configuration),
+        options=TileOptions(step, mirror, mirror_axes, memory_bytes),
+        further_bytes=restoration_bytes(case.record, labels, maps),
         reporter=reporter,
         should_stop=should_stop,
     )
-    return restore(logits, case.record, plan.description.labels)
+    fill(slabs, restoration)
+    return native
 
 
 def segment_image(
-    raw: RawCase,
+    image: RawCase | PreprocessedCase,
     model: LoadedModel,
     *,
     mirror: bool = True,
     step: float = 0.5,
+    memory_bytes: int | None = None,
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> NDArray[Any]:
-    """The label map (Z, Y, X) of an image as read, through every stage of the model.
+    """The label map (Z, Y, X) of an image, through every stage of the model.
 
     A cascade's first stage is decided on the native grid, and that label map is resampled to
     the second stage's grid.
+
+    Args:
+        image: as read; or as the model's preprocessing made it, if the model has one stage.
+        model: its stages.
+        mirror: see `segment_case`.
+        step: see `segment_case`.
+        memory_bytes: see `segment_case`.
+        reporter: is told of the progress over all stages.
+        should_stop: polled between batches.
 
     Raises:
         Cancelled: `should_stop` said so.
     """
     previous, part = None, 1 / model.stage_count
-    if model.first is not None:
+    if model.first is not None and isinstance(image, RawCase):
         previous = segment_image(
-            raw,
+            image,
             model.first,
             mirror=mirror,
             step=step,
-            reporter=_Scaled(reporter, 0.0, 1 - part),
+            memory_bytes=memory_bytes,
+            reporter=ScaledProgress(reporter, 0.0, 1 - part),
             should_stop=should_stop,
         )
-    case = preprocess_case(raw, model.plan, model.configuration)
+    case = image
+    if isinstance(case, RawCase):
+        case = preprocess_case(case, model.plan, model.configuration)
+    del image
     if previous is not None:
         case = replace(case, previous=previous_on_grid(previous, case.record))
     return segment_case(
@@ -127,13 +162,15 @@ def segment_image(
         model.configuration,
         mirror=mirror,
         step=step,
-        reporter=_Scaled(reporter, 1 - part, part),
+        mirror_axes=model.mirror_axes,
+        memory_bytes=memory_bytes,
+        reporter=ScaledProgress(reporter, 1 - part, part),
         should_stop=should_stop,
     )
 
 
 @dataclass(frozen=True)
-class _Scaled:
+class ScaledProgress:
     """Makes the progress of one stage a part of the progress of all."""
 
     reporter: Reporter
@@ -141,6 +178,7 @@ class _Scaled:
     part: float
 
     def __call__(self, event: Event) -> None:
+        """Passes the event on."""
         if isinstance(event, Progress):
             share = event.done / max(event.total, 1)
             event = replace(event, done=self.begin + self.part * share, total=1)
@@ -167,42 +205,12 @@ class CaseProgress:
         self.reporter(Progress(self.stage, over, self.total, left, event.detail))
 
 
-def segment_files(
-    cases: Sequence[CaseFiles],
-    model: LoadedModel,
-    output: Path,
-    *,
-    ending: str,
-    mirror: bool,
-    step: float,
-    reporter: Reporter,
-    should_stop: Callable[[], bool],
-) -> tuple[Path, ...]:
-    """Reads, segments and writes one case after the other."""
-    start = time.monotonic()
-    written = []
-    reporter(StageStarted("predict", total=len(cases), unit="case"))
-    for done, files in enumerate(cases):
-        case_start = time.monotonic()
-        raw = read_case(files, None, with_labels=False)
-        _check_channels(raw.channels.shape[0], model.plan, files)
-        labels = segment_image(
-            raw,
-            model,
-            mirror=mirror,
-            step=step,
-            reporter=CaseProgress("predict", done, len(cases), start, reporter),
-            should_stop=should_stop,
-        )
-        path = output / f"{files.identifier}{ending}"
-        write_label_map(path, labels, raw.geometry)
-        written.append(path)
-        reporter(CaseFinished(files.identifier, time.monotonic() - case_start, str(path)))
-    reporter(StageFinished("predict", seconds=time.monotonic() - start))
-    return tuple(written)
+def check_channels(found: int, plan: Plan, files: CaseFiles) -> None:
+    """Refuses a case with another number of channels than the model takes.
 
-
-def _check_channels(found: int, plan: Plan, files: CaseFiles) -> None:
+    Raises:
+        ModelError: it has.
+    """
     names = plan.description.channel_names
     if found != len(names):
         raise ModelError(

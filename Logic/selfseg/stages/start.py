@@ -87,5 +87,6 @@ def _fits(plan: Plan, start: StartingPoint) -> bool:
     theirs = start.plan.configuration(start.configuration)
     same = (ours.network, ours.patch_size, ours.spacing, ours.previous_stage)
     return same == (theirs.network, theirs.patch_size, theirs.spacing, theirs.previous_stage) and (
-        plan.transpose_forward == start.plan.transpose_forward
+        (plan.orientation, plan.transpose_forward)
+        == (start.plan.orientation, start.plan.transpose_forward)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,21 +13,33 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..arrays.calibration import Reliability, no_reliability, reliability
+from ..arrays.probabilities import sigmoid, softmax
+from ..crossvalidate.splits import ALL
+from ..domain.bundle import Member
 from ..domain.dataset import CaseFiles, Dataset
 from ..domain.events import Reporter, StageFinished
 from ..domain.plan import Plan
+from ..domain.selection import Selection
 from ..evaluate.scores import CaseScores, Scores, read_case_scores, summarise_cases
 from ..io.images import read_case, read_label_map
 from ..io.project import Project
+from ..io.selection_file import read_selection
+from ..io.weights import read_weights
 from ..report.content import (
+    CalibrationContent,
     OverlayCase,
     ReportContent,
+    ScoredConfiguration,
     TrainingRun,
+    Usage,
     choose_cases,
     mean_case_dice,
-    read_log,
+    read_run,
 )
 from ..report.html import write_report, write_report_json
+from .calibrate import SAMPLES_FILE, calibration_of
+from .quality import read_quality
 
 
 def write_project_report(
@@ -40,12 +53,14 @@ def write_project_report(
 ) -> Path:
     """Writes report.html and report.json into the project.
 
-    Scores are those of `test_scores` where given, else the out-of-fold scores of the first
-    configuration that was judged.
+    Scores are those of `test_scores` where given, else the out-of-fold scores of one
+    configuration: the one that was selected, else the best that was judged.
     """
     start = time.monotonic()
-    configuration, cases = _validation_cases(project, plan)
-    scores = summarise_cases(cases) if test_scores is None else test_scores
+    selection = read_selection(project)
+    judged = _judged(project, plan)
+    shown = _shown(judged, plan, selection)
+    scores = judged.get(shown, summarise_cases(())) if test_scores is None else test_scores
     files = {case.identifier: case for case in (*dataset.cases, *test_cases)}
     content = ReportContent(
         title=f"{dataset.description.name}: segmentation model",
@@ -56,14 +71,25 @@ def write_project_report(
         runs=_runs(project, plan),
         scores=scores.as_mapping(),
         scored_on=(
-            f"{len(scores.cases)} held-out cases of {configuration} (each predicted by a "
-            "network that has not seen it)"
+            f"{len(scores.cases)} held-out cases of {shown or 'no configuration'}, each "
+            "predicted by a network that has not seen it"
             if test_scores is None
             else f"{len(scores.cases)} test cases that no training has seen"
         ),
         overlays=_overlays(scores, lambda name: files.get(name), dataset),
-        usage_command=f"selfseg predict -m {project.folder} -i IMAGES -o SEGMENTATIONS",
-        usage_notes=("IMAGES is a file or a folder; label maps lie on the grid of the images.",),
+        configurations=tuple(
+            ScoredConfiguration(
+                name,
+                _folds(project, plan, name),
+                found.as_mapping(),
+                is_shown=test_scores is None and name == shown,
+            )
+            for name, found in judged.items()
+        ),
+        calibration=_calibration(project, plan, shown) if shown else None,
+        quality=read_quality(project, plan.name, shown) if shown else None,
+        selection=selection,
+        usage=_usage(project),
         provenance=(
             ("selfseg", __version__),
             ("Python", platform.python_version()),
@@ -80,27 +106,107 @@ def write_project_report(
     return project.report_file
 
 
-def _validation_cases(project: Project, plan: Plan) -> tuple[str, tuple[CaseScores, ...]]:
+def _folds(project: Project, plan: Plan, configuration: str) -> tuple[str, ...]:
+    """The judged folds; "all" has seen what it is judged on, and does not count."""
+    return tuple(
+        fold
+        for fold in project.trained_folds(plan.name, configuration)
+        if fold != ALL
+        and (project.run_folder(plan.name, configuration, fold) / "validation.json").is_file()
+    )
+
+
+def _judged(project: Project, plan: Plan) -> dict[str, Scores]:
+    """By configuration, in the order of the plan."""
+    found = {}
     for configuration in plan.configurations:
         cases: list[CaseScores] = []
-        for fold in project.trained_folds(plan.name, configuration):
-            path = project.run_folder(plan.name, configuration, fold) / "validation.json"
-            if fold != "all" and path.is_file():
-                cases += read_case_scores(path)
+        for fold in _folds(project, plan, configuration):
+            folder = project.run_folder(plan.name, configuration, fold)
+            cases += read_case_scores(folder / "validation.json")
         if cases:
-            return configuration, tuple(cases)
-    return "no configuration", ()
+            found[configuration] = summarise_cases(cases)
+    return found
+
+
+def _shown(judged: dict[str, Scores], plan: Plan, selection: Selection | None) -> str:
+    """The configuration whose cases are shown; "" where none was judged.
+
+    Several that vote together have no held-out label maps: the best of them stands for them.
+    """
+    members = selection.members if selection is not None else ()
+    voting = [m.configuration for m in members if m.plan == plan.name]
+    names = [name for name in voting if name in judged] or list(judged)
+    return max(names, key=lambda name: judged[name].mean_foreground() or 0.0, default="")
 
 
 def _runs(project: Project, plan: Plan) -> tuple[TrainingRun, ...]:
-    return tuple(
-        TrainingRun(
-            configuration,
-            fold,
-            read_log(project.run_folder(plan.name, configuration, fold) / "log.jsonl"),
-        )
-        for configuration in plan.configurations
-        for fold in project.trained_folds(plan.name, configuration)
+    runs = []
+    for configuration in plan.configurations:
+        for fold in project.trained_folds(plan.name, configuration):
+            log = project.run_folder(plan.name, configuration, fold) / "log.jsonl"
+            known = log.is_file()  # weights from elsewhere have none
+            runs.append(
+                read_run(configuration, fold, log) if known else TrainingRun(configuration, fold)
+            )
+    return tuple(runs)
+
+
+def _calibration(project: Project, plan: Plan, configuration: str) -> CalibrationContent | None:
+    """Reliability on the voxels that the temperature was fitted to; None without them."""
+    labels = plan.description.labels
+    folds = _folds(project, plan, configuration)
+    paths = [project.run_folder(plan.name, configuration, fold) / SAMPLES_FILE for fold in folds]
+    paths = [path for path in paths if path.is_file()]
+    if not paths:
+        return None
+    temperature = calibration_of(project, [Member(plan.name, configuration, folds)]).temperature
+    sums: list[dict[str, Reliability]] = [{}, {}]
+    cases = voxels = 0
+    for path in paths:
+        samples, text = read_weights(path)
+        logits, truth = samples["logits"].astype(np.float32), samples["truth"]
+        if logits.shape[1:] != (labels.head_count,):
+            continue
+        cases, voxels = cases + int(text["cases"]), voxels + len(truth)
+        for total, value in zip(sums, (1.0, temperature), strict=True):
+            probabilities = (sigmoid if labels.has_regions else softmax)(logits, value)
+            first = 0 if labels.has_regions else 1
+            for head, label in enumerate(labels.foreground, start=first):
+                found = reliability(
+                    np.clip(probabilities[:, head], 0, 1), np.isin(truth, label.values)
+                )
+                total[label.name] = total.get(label.name, no_reliability()) + found
+    if not voxels:
+        return None
+    return CalibrationContent(sums[0], sums[1], temperature, cases, voxels)
+
+
+def _usage(project: Project) -> tuple[Usage, ...]:
+    folder = shlex.quote(str(project.folder))
+    name = project.description.name or project.folder.name
+    return (
+        Usage(
+            "Segment new images",
+            f"selfseg predict -m {folder} -i IMAGES -o SEGMENTATIONS",
+            "IMAGES is a file or a folder. Label maps lie on the grid of the images.",
+        ),
+        Usage(
+            "In 3D Slicer",
+            "",
+            "Open Modules > Segmentation > Self-Configuring Segmentation, load a scan, choose the "
+            f"folder {project.folder} as model and press Apply.",
+        ),
+        Usage(
+            "Hand the model on",
+            f"selfseg model export {folder} -o {shlex.quote(name + '.selfseg')}",
+            "One file with networks, label names, colours and scores; it holds no scan.",
+        ),
+        Usage(
+            "Compare with references of your own",
+            "selfseg evaluate REFERENCES SEGMENTATIONS -o scores.json",
+            "Folders of label maps with the same names.",
+        ),
     )
 
 

@@ -1,0 +1,1 @@
+"""Which of the trained models to trust, decided on cases they have not seen."""

@@ -1,0 +1,165 @@
+"""predictions.json: what made every output of a folder, and how sure it was.
+
+One file for a folder, written anew as cases are finished, so that a stopped prediction can go on:
+a case is left alone where its output is whole and came from the same images, model and options.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .. import __version__
+from ..domain.dataset import CaseFiles
+from ..domain.errors import FileFormatError
+from ..infer.confidence import Confidence
+from ..io.json_files import read_json, write_json
+from .model import TrainedModel
+from .strategy import PredictOptions
+
+FILE = "predictions.json"
+SCHEMA = "selfseg.predictions/1"
+
+WRITE_EVERY = 5.0
+"""Seconds between two writings; what a crash loses is predicted again."""
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What tells one state of a file from another.
+
+    Args:
+        name: without the folder.
+        bytes: its size.
+        changed: nanoseconds since 1970.
+    """
+
+    name: str
+    bytes: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One case.
+
+    Args:
+        file: of the label map, in the folder of predictions.json.
+        sha256: of that file.
+        images: the files it was made from.
+        provenance: model, options and version; see `provenance_of`.
+        made: when, in ISO 8601.
+        seconds: from the end of the case before to the end of this one.
+        confidence: None where nobody asked.
+        probabilities: their file, where they were asked for.
+    """
+
+    file: str
+    sha256: str
+    images: tuple[FileState, ...]
+    provenance: Mapping[str, str]
+    made: str
+    seconds: float
+    confidence: Confidence | None = None
+    probabilities: str | None = None
+
+
+@dataclass(frozen=True)
+class _File:
+    cases: Mapping[str, Prediction] = field(default_factory=dict)
+
+
+class Predictions:
+    """The predictions of a folder.
+
+    Args:
+        folder: of the label maps.
+        clock: seconds.
+    """
+
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.folder = folder
+        self.cases: dict[str, Prediction] = {}
+        self.clock = clock
+        self._written = clock()
+        path = folder / FILE
+        if path.is_file():
+            self.cases.update(read_json(path, _File, schema=SCHEMA).cases)
+
+    @classmethod
+    def of(cls, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Predictions:
+        """As the class, but a file that cannot be read is forgotten."""
+        try:
+            return cls(folder, clock=clock)
+        except FileFormatError:
+            (folder / FILE).unlink(missing_ok=True)
+            return cls(folder, clock=clock)
+
+    def holds(self, files: CaseFiles, provenance: Mapping[str, str]) -> bool:
+        """Whether a case's output is whole, and would be the same if it were made again."""
+        found = self.cases.get(files.identifier)
+        if found is None or found.provenance != provenance:
+            return False
+        if found.images != states_of(files):
+            return False
+        others = [] if found.probabilities is None else [found.probabilities]
+        if not all((self.folder / name).is_file() for name in (found.file, *others)):
+            return False
+        return digest_of(self.folder / found.file) == found.sha256
+
+    def add(self, identifier: str, prediction: Prediction) -> None:
+        """Keeps a case; on disk no later than `WRITE_EVERY` seconds and another case from now."""
+        self.cases[identifier] = prediction
+        if self.clock() - self._written > WRITE_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Writes the file, all of it or what it was before."""
+        cases = dict(sorted(self.cases.items()))
+        write_json(self.folder / FILE, _File(cases), schema=SCHEMA)
+        self._written = self.clock()
+
+
+def states_of(files: CaseFiles) -> tuple[FileState, ...]:
+    """The images of a case as they are on disk now."""
+    found = [(path.name, path.stat()) for path in files.images]
+    return tuple(FileState(name, state.st_size, state.st_mtime_ns) for name, state in found)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def now() -> str:
+    """The present time, as it is written down."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def provenance_of(model: TrainedModel, options: PredictOptions) -> dict[str, str]:
+    """All that decides what is predicted for an image, as plain text by name."""
+    bundle = model.bundle
+    members = "; ".join(
+        f"{member.plan} {member.configuration} fold {' '.join(member.folds)}"
+        for member in bundle.members
+    )
+    return {
+        "model": bundle.card.name,
+        "version": bundle.card.version,
+        "sha256": model.digest,
+        "members": members,
+        "backend": model.backend,
+        "selfseg": __version__,
+        "step": f"{options.step:g}",
+        "mirror": "yes" if options.mirror else "no",
+        "structures": ", ".join(options.structures) or "all",
+        "region": "yes" if options.region else "no",
+        "probabilities": "yes" if options.probabilities else "no",
+        "confidence": "yes" if options.confidence else "no",
+        "temperature": f"{bundle.calibration.temperature:g}",
+    }
