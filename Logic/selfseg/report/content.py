@@ -11,22 +11,86 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays.calibration import Reliability, no_reliability
 from ..domain.dataset import DatasetDescription
 from ..domain.errors import ImageError
-from ..domain.events import EpochFinished
+from ..domain.events import EpochFinished, IterationFinished, ValidationFinished
 from ..domain.fingerprint import Fingerprint
 from ..domain.geometry import IDENTITY, Matrix3, Vector3
 from ..domain.plan import Plan
+from ..domain.selection import Selection
+from ..quality.predictor import QualityModel
 from ..train.log import read_events
+
+LARGEST_LOG_BYTES = 8 * 2**20
+"""Of a training, whose single iterations are drawn too: they matter where epochs are few."""
+
+MOST_POINTS = 300
+"""Of the curve of iterations: each is the mean of some neighbours where there are more."""
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One trained fold of one configuration with its log, oldest epoch first."""
+    """One trained fold of one configuration with its log, oldest first.
+
+    Args:
+        configuration: what was trained.
+        fold: of it.
+        epochs: one per epoch.
+        validations: whole cases looked at while training.
+        iterations: (epochs since the start, loss); none where the epochs tell enough.
+    """
 
     configuration: str
     fold: str
     epochs: tuple[EpochFinished, ...] = ()
+    validations: tuple[ValidationFinished, ...] = ()
+    iterations: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoredConfiguration:
+    """A configuration on its held-out cases.
+
+    Args:
+        name: "3d_fullres".
+        folds: that were judged.
+        scores: in the form of `Scores.as_mapping`.
+        is_shown: its cases are those that the report shows.
+    """
+
+    name: str
+    folds: tuple[str, ...]
+    scores: Mapping[str, Any]
+    is_shown: bool = False
+
+
+@dataclass(frozen=True)
+class CalibrationContent:
+    """How far probabilities can be trusted, on voxels around the structures of held-out cases.
+
+    Args:
+        raw: by structure, of the network's own probabilities.
+        tempered: by structure, of logits divided by `temperature`.
+        temperature: above 1 where the network is too sure of itself.
+        cases: looked at.
+        voxels: looked at.
+    """
+
+    raw: Mapping[str, Reliability]
+    tempered: Mapping[str, Reliability]
+    temperature: float
+    cases: int
+    voxels: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One way to use the model: a headline, the command to copy ("" for none), what it does."""
+
+    title: str
+    command: str
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,8 +153,11 @@ class ReportContent:
         scores: `metric_per_case`, `mean` and `foreground_mean` as `selfseg evaluate` writes.
         scored_on: which cases the scores come from, for example "6 held-out test cases".
         overlays: cases to show.
-        usage_command: the exact command that uses the model on new images.
-        usage_notes: sentences that go with it.
+        configurations: every judged configuration, to compare.
+        calibration: of the shown configuration.
+        quality: what predicts the quality of new segmentations.
+        selection: what cross-validation chose.
+        usage: how to use the model, the first the most important.
         provenance: (name, value) pairs: version, machine, seed, wall clock, ...
     """
 
@@ -103,13 +170,22 @@ class ReportContent:
     scores: Mapping[str, Any] | None = None
     scored_on: str = ""
     overlays: tuple[OverlayCase, ...] = ()
-    usage_command: str = ""
-    usage_notes: tuple[str, ...] = ()
+    configurations: tuple[ScoredConfiguration, ...] = ()
+    calibration: CalibrationContent | None = None
+    quality: QualityModel | None = None
+    selection: Selection | None = None
+    usage: tuple[Usage, ...] = ()
     provenance: tuple[tuple[str, str], ...] = ()
 
 
-def read_log(path: Path) -> tuple[EpochFinished, ...]:
-    """The epochs in a training's log.jsonl, one per number: the last line about it wins.
+def pooled(structures: Mapping[str, Reliability]) -> Reliability:
+    """All structures' counts together."""
+    bins = len(next(iter(structures.values())).counts) if structures else 1
+    return sum(structures.values(), start=no_reliability(bins))
+
+
+def read_run(configuration: str, fold: str, path: Path) -> TrainingRun:
+    """A training from its log.jsonl; of an epoch that is told twice, the last line counts.
 
     A run that went on after a stop writes some epochs twice; a run that was killed may leave
     half a last line, which is left out. What else the log tells is passed over.
@@ -117,11 +193,45 @@ def read_log(path: Path) -> tuple[EpochFinished, ...]:
     Raises:
         FileFormatError: the file cannot be read, or a line but the last is damaged.
     """
+    small = path.is_file() and path.stat().st_size <= LARGEST_LOG_BYTES
+    kinds = (EpochFinished, ValidationFinished, *((IterationFinished,) if small else ()))
     epochs: dict[int, EpochFinished] = {}
-    for event in read_events(path, (EpochFinished,)):
+    validations: dict[int, ValidationFinished] = {}
+    iterations: dict[int, IterationFinished] = {}
+    for event in read_events(path, kinds):
         if isinstance(event, EpochFinished):
             epochs[event.epoch] = event
-    return tuple(epochs[number] for number in sorted(epochs))
+        elif isinstance(event, ValidationFinished):
+            validations[event.epoch] = event
+        elif isinstance(event, IterationFinished):
+            iterations[event.iteration] = event
+    return TrainingRun(
+        configuration,
+        fold,
+        tuple(epochs[number] for number in sorted(epochs)),
+        tuple(validations[number] for number in sorted(validations)),
+        _curve([iterations[number] for number in sorted(iterations)]),
+    )
+
+
+def read_log(path: Path) -> tuple[EpochFinished, ...]:
+    """The epochs of a training's log.jsonl; see `read_run`."""
+    return read_run("", "", path).epochs
+
+
+def _curve(iterations: Sequence[IterationFinished]) -> tuple[tuple[float, float], ...]:
+    known = [entry for entry in iterations if entry.epoch_iterations and math.isfinite(entry.loss)]
+    if not known:
+        return ()
+    together = -(-len(known) // MOST_POINTS)
+    parts = [known[first : first + together] for first in range(0, len(known), together)]
+    return tuple(
+        (
+            sum(entry.iteration / entry.epoch_iterations for entry in part) / len(part),
+            sum(entry.loss for entry in part) / len(part),
+        )
+        for part in parts
+    )
 
 
 def mean_case_dice(case: Mapping[str, Any]) -> float | None:

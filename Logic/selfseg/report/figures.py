@@ -1,65 +1,67 @@
-"""Charts of a report, and how figures become parts of a page."""
+"""Charts of scores and of trainings."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..domain.fingerprint import Fingerprint
 from ..domain.labels import Colour
+from .canvas import (
+    BLUE,
+    GREY,
+    LINES,
+    MANY_MARKS,
+    VERMILION,
+    WIDTH,
+    css_colour,
+    plain,
+    short,
+    tight,
+)
 from .content import TrainingRun
-from .summary import ScoreSummary
+from .summary import ScoreSummary, StructureScore
 
-BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#5b6770"
-_LINES = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
-_WIDTH = 10.6
-"""Inches: the page's text width at 100 pixels per inch."""
-
-
-def svg_uri(figure: Figure) -> str:
-    """The figure as a data URI (SVG): sharp at any size, the same bytes every time."""
-    stream = io.BytesIO()
-    # Text stays text, so that names in any script are drawn with the reader's fonts; the glyphs
-    # that matplotlib's own font lacks then do not matter.
-    style: Any = {"svg.hashsalt": "selfseg", "svg.fonttype": "none"}
-    with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-def png_uri(figure: Figure, *, dots_per_inch: int = 150) -> str:
-    """The figure as a data URI (PNG), for pictures."""
-    stream = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(
-        stream,
-        format="png",
-        dpi=dots_per_inch,
-        metadata={"Software": None},
-    )
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+_MOST_NAMED_LINES = 12
+"""Structures with a line of their own in the curves: more cannot be told apart."""
 
 
 def draw_scores(summary: ScoreSummary) -> Figure:
-    """Dice of every case as a dot, with median and quartiles, one row per structure."""
+    """Dice and HD95 of every case as dots, with median and quartiles, one row per structure."""
     rows = [structure for structure in summary.structures if structure.known]
-    figure = Figure(figsize=(_WIDTH, 0.75 + 0.62 * len(rows)))
-    axis = figure.subplots()
+    distances = any(structure.known_hd95 for structure in rows)
+    height = 0.62 if len(rows) <= 12 else 0.3
+    figure = Figure(figsize=(WIDTH, 0.95 + height * len(rows)))
+    axes = figure.subplots(1, 2 if distances else 1, squeeze=False, sharey=True)[0]
+    low = min(min(structure.known) for structure in rows)
+    dice = axes[0]
+    _boxes(dice, rows, lambda structure: structure.known)
+    dice.set_xlim(max(-0.01, math.floor(low * 10 - 0.3) / 10 - 0.005), 1.005)
+    dice.set_xlabel("Dice (1 = identical to the reference)")
+    dice.set_yticks(range(len(rows)), [short(structure.label.name) for structure in rows])
+    dice.set_ylim(len(rows) - 0.45, -0.55)
+    if distances:
+        _boxes(axes[1], rows, lambda structure: structure.known_hd95)
+        axes[1].set_xlim(left=0)
+        axes[1].set_xlabel(f"HD95, {summary.unit} (0 = identical; 95% of the surface is nearer)")
+        axes[1].tick_params(labelleft=False)
+    for axis in axes:
+        plain(axis, grid="x")
+    return tight(figure)
+
+
+def _boxes(
+    axis: Axes, rows: Sequence[StructureScore], values_of: Callable[[StructureScore], list[float]]
+) -> None:
+    many = sum(len(values_of(structure)) for structure in rows) > MANY_MARKS
     for row, structure in enumerate(rows):
-        values = np.asarray(structure.known)
+        values = np.asarray(values_of(structure))
         colour = tuple(channel / 255 for channel in structure.colour)
         spread = np.sin(np.arange(len(values)) * 2.4) * 0.2  # fixed jitter: no chance needed
         if len(values) >= 4:
@@ -77,179 +79,106 @@ def draw_scores(summary: ScoreSummary) -> Figure:
                 capprops={"color": GREY},
             )
         axis.scatter(
-            values, row + spread, s=26, color=colour, edgecolor="0.2", linewidth=0.5, zorder=3
+            values,
+            row + spread,
+            s=14 if many else 24,
+            color=colour,
+            edgecolor="0.2",
+            linewidth=0.5,
+            zorder=3,
+            rasterized=many,
         )
-    axis.set_yticks(range(len(rows)), [_short(structure.label.name) for structure in rows])
-    axis.set_ylim(len(rows) - 0.45, -0.55)
-    low = min(min(structure.known) for structure in rows)
-    axis.set_xlim(max(-0.01, math.floor(low * 10 - 0.3) / 10 - 0.005), 1.005)
-    axis.set_xlabel("Dice (1 = identical to the reference)")
-    _plain(axis, grid="x")
-    return _tight(figure)
 
 
 def draw_curves(runs: Sequence[TrainingRun], colours: Mapping[str, Colour]) -> Figure:
-    """Loss, pseudo Dice and learning rate over the epochs, of the folds of one configuration.
+    """Loss, Dice and learning rate over the epochs, of the folds of one configuration.
 
     Args:
         runs: the folds.
         colours: structure name -> RGB.
     """
-    figure = Figure(figsize=(_WIDTH, 3.0))
+    figure = Figure(figsize=(WIDTH, 3.2))
     loss, dice, rate = figure.subplots(1, 3, width_ratios=(1.25, 1.25, 0.8))
     single = len(runs) == 1
-    for run, colour in zip(runs, cycle(_LINES), strict=False):
+    for run, colour in zip(runs, cycle(LINES), strict=False):
         epochs = [entry.epoch + 1 for entry in run.epochs]
-        marker = "o" if len(epochs) < 4 else None
-        # One entry for all folds: their colours are explained beside the pseudo Dice.
+        style: dict[str, Any] = {"linewidth": 1.5, "marker": "o" if len(epochs) < 4 else None}
+        # One entry for all folds: their colours are explained beside the Dice.
         names_it = run is runs[0]
         training, validation = (BLUE, VERMILION) if single else (colour, colour)
+        if single and run.iterations:
+            places, losses = zip(*run.iterations, strict=True)
+            axis_style = {"color": BLUE, "linewidth": 0.8, "alpha": 0.35}
+            loss.plot(places, losses, label="training, iteration by iteration", **axis_style)
         loss.plot(
             epochs,
             [e.train_loss for e in run.epochs],
             color=training,
-            linewidth=1.5,
-            marker=marker,
             label="training" if names_it else None,
+            **style,
         )
         loss.plot(
             epochs,
             [e.validation_loss for e in run.epochs],
             color=validation,
-            linewidth=1.3,
             linestyle="--",
-            marker=marker,
             label="validation" if names_it else None,
+            **style,
         )
-        rate.plot(
-            epochs,
-            [e.learning_rate for e in run.epochs],
-            color=BLUE if single else colour,
-            linewidth=1.5,
-            marker=marker,
-        )
-        mean = [np.nan if e.mean_pseudo_dice is None else e.mean_pseudo_dice for e in run.epochs]
+        line = BLUE if single else colour
+        rate.plot(epochs, [e.learning_rate for e in run.epochs], color=line, **style)
         if single:
-            names = list(dict.fromkeys(name for e in run.epochs for name in e.pseudo_dice))
-            for structure, other in zip(names, cycle(_LINES[1:]), strict=False):
-                line = css_colour(colours[structure]) if structure in colours else other
-                values = [e.pseudo_dice.get(structure) for e in run.epochs]
-                dice.plot(
-                    epochs,
-                    [np.nan if v is None else v for v in values],
-                    color=line,
-                    linewidth=1.4,
-                    marker=marker,
-                    label=_short(structure),
-                )
+            _structure_lines(dice, run, colours, style)
+        mean = [np.nan if e.mean_pseudo_dice is None else e.mean_pseudo_dice for e in run.epochs]
         dice.plot(
             epochs,
             mean,
             color="0.1" if single else colour,
-            linewidth=2.0,
-            marker=marker,
-            label="mean" if single else f"fold {run.fold}",
+            label="mean of patches" if single else f"fold {run.fold}",
+            **{**style, "linewidth": 2.0},
         )
+        whole = [(e.epoch + 1, e.mean_dice) for e in run.validations if e.mean_dice is not None]
+        if whole:
+            dice.plot(
+                *zip(*whole, strict=True),
+                color="0.1" if single else colour,
+                linestyle="none",
+                marker="D",
+                markersize=5,
+                markerfacecolor="white",
+                label="whole cases" if names_it else None,
+            )
     for axis, title in (
         (loss, "Loss (lower is better)"),
-        (dice, "Pseudo Dice on validation patches"),
+        (dice, "Dice while training"),
         (rate, "Learning rate"),
     ):
         axis.set_title(title, fontsize=10, loc="left", color="0.2")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        _plain(axis, grid="y")
+        plain(axis, grid="y")
     dice.set_ylim(-0.02, 1.02)
     rate.set_ylim(bottom=0)
     rate.ticklabel_format(axis="y", scilimits=(-3, 3))
     for axis in (loss, dice):
-        if 0 < len(axis.get_legend_handles_labels()[1]) <= 12:
+        if 0 < len(axis.get_legend_handles_labels()[1]) <= _MOST_NAMED_LINES + 2:
             axis.legend(frameon=False, fontsize=8, handlelength=1.6)
-    return _tight(figure)
+    return tight(figure)
 
 
-def draw_geometry(fingerprint: Fingerprint) -> Figure:
-    """Spacing and size of every case, per axis."""
-    figure = Figure(figsize=(_WIDTH, 2.5))
-    spacing, size = figure.subplots(1, 2)
-    flat = all(shape[0] == 1 for shape in fingerprint.shapes_after_crop)
-    names = ("between slices (Z)", "rows (Y)", "columns (X)")
-    shown = (1, 2) if flat else (0, 1, 2)
-    for axis, values, title in (
-        (spacing, np.asarray(fingerprint.spacings, dtype=float), "Voxel spacing, mm"),
-        (size, np.asarray(fingerprint.shapes_after_crop, dtype=float), "Size, voxels"),
-    ):
-        for row, dimension in enumerate(shown):
-            points = values[:, dimension]
-            spread = np.sin(np.arange(len(points)) * 2.4) * 0.16
-            axis.scatter(points, row + spread, s=20, color=BLUE, alpha=0.55, linewidth=0)
-            axis.plot(
-                [np.median(points)] * 2, [row - 0.33, row + 0.33], color=VERMILION, linewidth=2.2
-            )
-        axis.set_yticks(range(len(shown)), [names[i] for i in shown])
-        axis.set_ylim(len(shown) - 0.5, -0.5)
-        axis.set_xlim(0, max(float(values[:, shown].max()) * 1.08, 1e-6))
-        axis.set_title(title, fontsize=10, loc="left", color="0.2")
-        _plain(axis, grid="x")
-    size.set_yticklabels([])
-    return _tight(figure)
-
-
-def draw_intensities(fingerprint: Fingerprint, channel_names: Sequence[str]) -> Figure | None:
-    """Histogram of every channel with the clipping percentiles; None without histograms."""
-    histograms = [h for h in fingerprint.intensity_histograms if len(h.counts)]
-    if not histograms:
-        return None
-    columns = min(3, len(histograms))
-    rows = -(-len(histograms) // columns)
-    figure = Figure(figsize=(_WIDTH, 2.4 * rows))
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for index, (axis, histogram) in enumerate(zip(axes, histograms, strict=False)):
-        axis.stairs(histogram.counts, histogram.edges, fill=True, color=BLUE, alpha=0.65)
-        name = channel_names[index] if index < len(channel_names) else f"channel {index}"
-        if index < len(fingerprint.foreground_intensities):
-            known = fingerprint.foreground_intensities[index]
-            for value in (known.percentile_00_5, known.percentile_99_5):
-                axis.axvline(value, color=VERMILION, linewidth=1.4, linestyle="--")
-            axis.axvline(known.median, color="0.15", linewidth=1.4)
-            margin = 0.25 * max(known.percentile_99_5 - known.percentile_00_5, 1e-6)
-            low, high = known.percentile_00_5 - margin, known.percentile_99_5 + margin
-            axis.set_xlim(low, high)
-            # What lies outside (air, for example) must not squeeze what is shown.
-            edges = np.asarray(histogram.edges)
-            shown = np.asarray(histogram.counts)[(edges[1:] > low) & (edges[:-1] < high)]
-            if shown.size and shown.max() > 0:
-                axis.set_ylim(0, 1.06 * float(shown.max()))
-        axis.set_title(f"Intensity, {_short(name)}", fontsize=10, loc="left", color="0.2")
-        axis.set_yticks([])
-        _plain(axis)
-    for axis in axes[len(histograms) :]:
-        axis.set_axis_off()
-    return _tight(figure)
-
-
-def css_colour(colour: Colour) -> str:
-    """The colour as "#rrggbb"."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _short(text: str, length: int = 24) -> str:
-    # A dollar sign would start a formula, which fails on unbalanced ones.
-    text = text if len(text) <= length else text[: length - 1] + "…"
-    return text.replace("$", r"\$")
-
-
-def _plain(axis: Axes, *, grid: Literal["x", "y"] | None = None) -> None:
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axis.spines[side].set_color("0.7")
-    axis.tick_params(colors="0.25", labelsize=8.5)
-    if grid:
-        axis.grid(axis=grid, color="0.9", linewidth=0.8)
-        axis.set_axisbelow(True)
-
-
-def _tight(figure: Figure) -> Figure:
-    figure.set_layout_engine("constrained")
-    return figure
+def _structure_lines(
+    axis: Axes, run: TrainingRun, colours: Mapping[str, Colour], style: Mapping[str, Any]
+) -> None:
+    names = list(dict.fromkeys(name for e in run.epochs for name in e.pseudo_dice))
+    few = len(names) <= _MOST_NAMED_LINES
+    for name, other in zip(names, cycle(LINES[1:]), strict=False):
+        values = [e.pseudo_dice.get(name) for e in run.epochs]
+        axis.plot(
+            [e.epoch + 1 for e in run.epochs],
+            [np.nan if value is None else value for value in values],
+            color=css_colour(colours[name]) if name in colours else other,
+            label=short(name) if few else None,
+            alpha=1.0 if few else 0.45,
+            rasterized=not few,
+            **{**style, "linewidth": 1.4 if few else 0.8},
+        )

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from matplotlib.figure import Figure
 
 from .. import __version__
 from ..domain.plan import ConfigurationPlan, Plan
-from ..io.json_files import write_bytes_atomically, write_json
-from .content import OverlayCase, ReportContent, TrainingRun, number
-from .figures import (
-    css_colour,
-    draw_curves,
-    draw_geometry,
-    draw_intensities,
-    draw_scores,
-    png_uri,
-    svg_uri,
-)
-from .overlays import draw_overlay
-from .summary import ScoreSummary, label_colours, summarise
+from ..io.json_files import write_bytes_atomically
+from .canvas import css_colour, svg_uri
+from .content import ReportContent, ScoredConfiguration, TrainingRun, number
+from .data_figures import draw_geometry, draw_intensities
+from .figures import draw_curves, draw_scores
+from .numbers import report_numbers, write_report_json
+from .pictures import MOST_OVERLAYS, draw_cases
+from .story import data_in_words, decisions_in_words, headline_in_words, warnings_in_words
+from .summary import ScoreSummary, StructureScore, interval_of, label_colours, summarise
+from .trust import calibration_part, confusion_part, quality_part, selection_part
 
-SCHEMA = "selfseg.report/1"
-MOST_OVERLAYS = 9
-"""Cases shown at most, so that the page can still be sent by mail."""
+__all__ = [
+    "MOST_BYTES",
+    "MOST_OVERLAYS",
+    "render_report",
+    "report_numbers",
+    "write_report",
+    "write_report_json",
+]
+
+MOST_BYTES = 5_000_000
+"""Of a page, so that it can be sent by mail; pictures become coarser where it would be more."""
+
+RESOLUTIONS = (130, 100, 70, 50)
+"""Dots per inch of pictures, the first that fits."""
 
 _OPEN_TABLE_UP_TO = 12
+_MOST_COLUMNS = 10
+"""Structures with a column of their own in the table of cases."""
 
 
 def write_report(path: Path, content: ReportContent) -> None:
@@ -39,59 +48,6 @@ def write_report(path: Path, content: ReportContent) -> None:
         ProjectError: the file cannot be written.
     """
     write_bytes_atomically(Path(path), render_report(content).encode("utf-8"))
-
-
-def write_report_json(path: Path, content: ReportContent) -> None:
-    """Writes the numbers of the report as JSON, atomically.
-
-    Raises:
-        ProjectError: the file cannot be written.
-    """
-    summary = summarise(content)
-    write_json(Path(path), report_numbers(content, summary), schema=SCHEMA)
-
-
-def report_numbers(content: ReportContent, summary: ScoreSummary) -> dict[str, Any]:
-    """The report's numbers as plain values, None where there is none."""
-    return {
-        "title": content.title,
-        "created": content.created,
-        "dataset": content.description.name,
-        "dataset_hash": content.fingerprint.dataset_hash if content.fingerprint else "",
-        "scored_on": content.scored_on,
-        "mean_dice": summary.headline,
-        "structures": [
-            {
-                "name": s.label.name,
-                "key": s.label.key,
-                "cases": len(s.known),
-                "undefined": len(s.dice) - len(s.known),
-                "mean_dice": s.mean,
-                "median_dice": s.median,
-                "lowest_dice": s.lowest,
-                "highest_dice": s.highest,
-                "mean_iou": s.iou_mean,
-            }
-            for s in summary.structures
-        ],
-        "cases": [
-            {
-                "case": case.identifier,
-                "mean_dice": case.mean,
-                "dice": {
-                    s.label.name: value
-                    for s, value in zip(summary.structures, case.dice, strict=True)
-                },
-            }
-            for case in summary.cases
-        ],
-        "runs": [_run_numbers(run) for run in content.runs],
-        "decisions": [
-            asdict(decision) for decision in (content.plan.decisions if content.plan else ())
-        ],
-        "usage_command": content.usage_command,
-        "provenance": dict(content.provenance),
-    }
 
 
 def render_report(content: ReportContent) -> str:
@@ -104,48 +60,56 @@ def render_report(content: ReportContent) -> str:
         lstrip_blocks=True,
     )
     environment.filters["score"] = _score
+    environment.filters["interval"] = _interval
     summary = summarise(content)
-    return environment.get_template("report.html").render(
-        content=content,
-        summary=summary,
-        version=__version__,
-        headline_meaning=_headline_meaning(summary),
-        labels=_label_rows(content),
-        overlays=_overlay_pictures(content),
-        any_volume=any(case.image.shape[0] > 1 for case in content.overlays),
-        overlays_left_out=max(0, len(content.overlays) - MOST_OVERLAYS),
-        any_reference=any(case.reference is not None for case in content.overlays),
-        curves=_curve_pictures(content),
-        score_plot=svg_uri(draw_scores(summary))
+    colours = label_colours(content.description.labels)
+    parts = {
+        "content": content,
+        "summary": summary,
+        "version": __version__,
+        "headline_meaning": headline_in_words(summary),
+        "warnings": warnings_in_words(summary),
+        "labels": _label_rows(content),
+        "any_volume": any(case.image.shape[0] > 1 for case in content.overlays),
+        "overlays_left_out": max(0, len(content.overlays) - MOST_OVERLAYS),
+        "any_reference": any(case.reference is not None for case in content.overlays),
+        "curves": _curve_pictures(content),
+        "any_whole_cases": any(run.validations for run in content.runs),
+        "score_plot": svg_uri(draw_scores(summary))
         if any(s.known for s in summary.structures)
         else "",
-        case_table_open=len(summary.cases) <= _OPEN_TABLE_UP_TO,
-        facts=_facts(content),
-        geometry_plot=svg_uri(draw_geometry(content.fingerprint)) if content.fingerprint else "",
-        intensity_plot=_intensity_picture(content),
-        configurations=_configuration_rows(content.plan),
-        css=css_colour,
-    )
+        "case_table_open": len(summary.cases) <= _OPEN_TABLE_UP_TO,
+        "few_structures": len(summary.structures) <= _MOST_COLUMNS,
+        "weakest": _weakest_of_each_case(summary),
+        "bars": _bars(summary),
+        "facts": _facts(content),
+        "compared": [_compared(entry) for entry in content.configurations],
+        "data_story": data_in_words(content.fingerprint) if content.fingerprint else (),
+        "geometry_plot": svg_uri(draw_geometry(content.fingerprint)) if content.fingerprint else "",
+        "intensity_plot": _intensity_picture(content),
+        "topics": decisions_in_words(content.plan, content.fingerprint) if content.plan else (),
+        "configurations": _configuration_rows(content.plan),
+        "confusion": confusion_part(summary, content.description.labels),
+        "selection": selection_part(content.selection),
+        "calibration": calibration_part(content, colours),
+        "quality": quality_part(content.quality, colours, summary.unit),
+        "css": css_colour,
+    }
+    template = environment.get_template("report.html")
+    drawn, page = draw_cases(content, colours), ""
+    for dots in RESOLUTIONS:
+        page = template.render(**parts, overlays=[case.part(dots) for case in drawn])
+        if len(page) <= MOST_BYTES:
+            break
+    return page
 
 
 def _score(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _headline_meaning(summary: ScoreSummary) -> str:
-    if summary.headline is None:
-        return "No case with a reference was scored, so nothing is known about the quality yet."
-    share = f"{100 * summary.headline:.0f} %"
-    known = [s for s in summary.structures if s.mean is not None]
-    text = (
-        f"Model and reference overlap by {share} on average over structures and cases. "
-        "Dice is twice the shared volume divided by the sum of both volumes: "
-        "1 is identical, 0 is no overlap."
-    )
-    if len(known) > 1:
-        weakest = min(known, key=lambda s: s.mean or 0.0)
-        text += f" The weakest structure is {weakest.label.name} ({_score(weakest.mean)})."
-    return text
+def _interval(ends: tuple[float, float] | None, digits: int = 3) -> str:
+    return "" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
 def _label_rows(content: ReportContent) -> list[dict[str, str]]:
@@ -159,7 +123,7 @@ def _label_rows(content: ReportContent) -> list[dict[str, str]]:
                 "name": label.name,
                 "values": ", ".join(map(str, label.values)),
                 "colour": css_colour(colours[label.name]),
-                "share": f"{100 * share:.2g} %" if share else "",
+                "share": f"{100 * share:.2g}%" if share else "",
             }
         )
     return rows
@@ -171,11 +135,15 @@ def _facts(content: ReportContent) -> list[tuple[str, str]]:
     cases = description.case_count or (
         len(content.fingerprint.spacings) if content.fingerprint else 0
     )
+    names = [label.name for label in description.labels.foreground]
+    shown = ", ".join(names[:_OPEN_TABLE_UP_TO])
+    if len(names) > _OPEN_TABLE_UP_TO:
+        shown += f" and {len(names) - _OPEN_TABLE_UP_TO} more"
     facts = [
         ("Data set", description.name or "unnamed"),
         ("Training cases", str(cases) if cases else "unknown"),
         ("Channels", ", ".join(description.channel_names)),
-        ("Structures", ", ".join(label.name for label in description.labels.foreground)),
+        ("Structures", shown),
     ]
     if content.scored_on:
         facts.append(("Scored on", content.scored_on))
@@ -194,29 +162,41 @@ def _run_names(runs: tuple[TrainingRun, ...]) -> list[str]:
     ]
 
 
-def _overlay_pictures(content: ReportContent) -> list[dict[str, str]]:
-    labels = content.description.labels
-    colours = label_colours(labels)
-    is_ct = content.description.channel_names[0].strip().lower() == "ct"
-    pictures = []
-    for case in content.overlays[:MOST_OVERLAYS]:
-        figure = draw_overlay(case, labels, colours, is_ct=is_ct)
-        pictures.append(
-            {
-                "title": case.title or "Case",
-                "identifier": case.identifier,
-                "score": "" if number(case.score) is None else _score(case.score),
-                "uri": png_uri(figure),
-                "width": _pixels(figure),
-                "alt": _overlay_alt(case),
-            }
-        )
-    return pictures
+def _bars(summary: ScoreSummary) -> list[StructureScore]:
+    """The structures with a bar beside the headline: all, or the weakest of many."""
+    known = [structure for structure in summary.structures if structure.mean is not None]
+    if len(known) <= _OPEN_TABLE_UP_TO:
+        return known
+    return sorted(known, key=lambda structure: structure.mean or 0.0)[:_OPEN_TABLE_UP_TO]
 
 
-def _overlay_alt(case: OverlayCase) -> str:
-    text = f"Slices of case {case.identifier} with the predicted structures as coloured areas"
-    return text + (" and the reference as outlines." if case.reference is not None else ".")
+def _weakest_of_each_case(summary: ScoreSummary) -> list[str]:
+    """By case, the structure with the lowest Dice and that; for tables without room for all."""
+    said = []
+    for case in summary.cases:
+        known = [
+            (value, structure.label.name)
+            for structure, value in zip(summary.structures, case.dice, strict=True)
+            if value is not None
+        ]
+        said.append(f"{min(known)[1]} ({min(known)[0]:.3f})" if known else "–")
+    return said
+
+
+def _compared(entry: ScoredConfiguration) -> dict[str, Any]:
+    """A judged configuration as a row to be compared with the others."""
+    overall: Mapping[str, Any] = entry.scores.get("foreground_mean") or {}
+    intervals = (entry.scores.get("confidence_intervals") or {}).get("foreground_mean")
+    return {
+        "name": entry.name,
+        "folds": ", ".join(entry.folds),
+        "cases": len(entry.scores.get("metric_per_case") or ()),
+        "dice": number(overall.get("Dice")),
+        "interval": interval_of(intervals, "Dice"),
+        "hd95": number(overall.get("HD95")),
+        "surface": number(overall.get("SurfaceDice")),
+        "is_shown": entry.is_shown,
+    }
 
 
 def _curve_pictures(content: ReportContent) -> list[dict[str, str]]:
@@ -238,19 +218,6 @@ def _curve_pictures(content: ReportContent) -> list[dict[str, str]]:
             }
         )
     return pictures
-
-
-def _run_numbers(run: TrainingRun) -> dict[str, Any]:
-    last = run.epochs[-1] if run.epochs else None
-    return {
-        "configuration": run.configuration,
-        "fold": run.fold,
-        "epochs": len(run.epochs),
-        "seconds": sum(epoch.seconds for epoch in run.epochs),
-        "train_loss": number(last.train_loss) if last else None,
-        "validation_loss": number(last.validation_loss) if last else None,
-        "mean_pseudo_dice": number(last.mean_pseudo_dice) if last else None,
-    }
 
 
 def _intensity_picture(content: ReportContent) -> str:
@@ -284,7 +251,3 @@ def _configuration_row(configuration: ConfigurationPlan, recommended: bool) -> d
 
 def _times(values: tuple[float, ...], digits: int = 4) -> str:
     return " × ".join(f"{value:.{digits}g}" for value in values)
-
-
-def _pixels(figure: Figure) -> str:
-    return str(round(figure.get_figwidth() * 100))

@@ -90,7 +90,7 @@ def best_slice(labels: NDArray[np.int64], axis: int) -> int:
 
 
 def _panels(case: OverlayCase, labels: LabelScheme, is_ct: bool) -> list[_Panel]:
-    image, predicted, reference, spacing = _upright(case)
+    image, predicted, reference, spacing = upright(case)
     seen = reference if reference is not None and (reference > 0).any() else predicted
     seen = np.where(np.isin(seen, labels.values), seen, 0)
     if case.is_colour:
@@ -142,10 +142,10 @@ def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     return (ends[0], ends[1], ends[2])
 
 
-def _upright(
+def upright(
     case: OverlayCase,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64] | None, Vector3]:
-    """Arrays with axes from head to feet, front to back, and right to left of the patient.
+    """Image, prediction, reference and spacing: head to feet, front to back, right to left.
 
     That is how radiologists look at slices: the patient's right on the left of the picture.
     """

@@ -1,0 +1,1 @@
+"""How good a segmentation probably is, told without a reference (import from the modules)."""

@@ -1,0 +1,171 @@
+"""Judges a new segmentation, and says in words why somebody should look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .features import StructureFeatures
+from .predictor import QualityModel, StructurePredictor, predict
+
+LEAST_DICE = 0.70
+"""A structure that is predicted to have less is flagged."""
+
+MOST_HD95_MM = 15.0
+"""A structure that is predicted to be farther off is flagged."""
+
+ALWAYS = 0.95
+"""A structure that this share of the references has is missed where it is not found."""
+
+_MOST_REASONS = 3
+
+
+@dataclass(frozen=True)
+class StructureQuality:
+    """What is to be expected of one structure; None where nothing can be said.
+
+    `reasons` say why it is flagged; a structure without any is not flagged.
+    """
+
+    dice: float | None = None
+    hd95_mm: float | None = None
+    fold_dice: float | None = None
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether somebody should look at it."""
+        return bool(self.reasons)
+
+
+@dataclass(frozen=True)
+class CaseQuality:
+    """What is to be expected of one segmentation.
+
+    Args:
+        dice: mean over the structures for which it can be said.
+        hd95_mm: mean over the structures for which it can be said.
+        structures: by name.
+        unknown: structures about which too few cases are known to say anything.
+    """
+
+    dice: float | None = None
+    hd95_mm: float | None = None
+    structures: Mapping[str, StructureQuality] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Every reason, with its structure's name."""
+        return tuple(
+            f"{name}: {reason}"
+            for name, found in self.structures.items()
+            for reason in found.reasons
+        )
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether somebody should look at it."""
+        return any(found.is_flagged for found in self.structures.values())
+
+
+def judge(
+    model: QualityModel,
+    features: Mapping[str, StructureFeatures],
+    fold_dice: Mapping[str, float | None] | None = None,
+) -> CaseQuality:
+    """What the segmentation of a case is probably worth.
+
+    How far the folds agree cannot be learned from held-out cases (each was held out by one fold
+    only). It is taken as it is: two networks that agree less than `LEAST_DICE` cannot both be
+    better than that by much.
+
+    Args:
+        model: fitted on held-out cases.
+        features: of the case, by structure.
+        fold_dice: mean Dice between the predictions of two folds, by structure.
+    """
+    agreed = fold_dice or {}
+    found = {
+        name: _judge_structure(predictor, features[name], agreed.get(name))
+        for name, predictor in model.structures.items()
+        if name in features
+    }
+    dice = [entry.dice for entry in found.values() if entry.dice is not None]
+    distances = [entry.hd95_mm for entry in found.values() if entry.hd95_mm is not None]
+    return CaseQuality(
+        sum(dice) / len(dice) if dice else None,
+        sum(distances) / len(distances) if distances else None,
+        found,
+        tuple(name for name, predictor in model.structures.items() if predictor.dice is None),
+    )
+
+
+def _judge_structure(
+    predictor: StructurePredictor, features: StructureFeatures, fold_dice: float | None
+) -> StructureQuality:
+    if features.volume_ml <= 0:
+        return StructureQuality(fold_dice=fold_dice, reasons=_missed(predictor))
+    dice, hd95 = predict(predictor, features)
+    reasons = []
+    if dice is not None and dice < LEAST_DICE:
+        reasons.append(f"predicted Dice {dice:.2f}, below {LEAST_DICE:.2f}")
+    if hd95 is not None and hd95 > MOST_HD95_MM:
+        reasons.append(f"predicted HD95 {hd95:.0f} mm, above {MOST_HD95_MM:.0f} mm")
+    if fold_dice is not None and fold_dice < LEAST_DICE:
+        reasons.append(
+            f"the networks of the folds agree to {fold_dice:.2f} only, below {LEAST_DICE:.2f}"
+        )
+    if reasons:
+        reasons += _causes(predictor, features)
+    return StructureQuality(dice, hd95, fold_dice, tuple(reasons))
+
+
+def _missed(predictor: StructurePredictor) -> tuple[str, ...]:
+    has, all_cases = predictor.reference_cases, predictor.all_cases
+    if all_cases and has >= ALWAYS * all_cases:
+        return (f"not found, but {has} of {all_cases} training cases have it",)
+    return ()
+
+
+def _causes(predictor: StructurePredictor, features: StructureFeatures) -> Sequence[str]:
+    """What is unusual about it, the most telling first."""
+    seen = predictor.signs(features)
+    weights: dict[str, float] = {}
+    for line in (predictor.dice, predictor.hd95):
+        for name, part in (line.parts(seen) if line else {}).items():
+            weights[name] = max(weights.get(name, 0.0), part)
+    words = {name: _words(name, predictor, features) for name in seen}
+    telling = sorted((name for name in seen if words[name]), key=lambda n: -weights.get(n, 0.0))
+    return [words[name] for name in telling[:_MOST_REASONS]]
+
+
+def _words(name: str, predictor: StructurePredictor, features: StructureFeatures) -> str:
+    """What is unusual, in words; "" for what is as usual."""
+    feature = {
+        "doubt": "expected_dice",
+        "entropy": "entropy",
+        "mirroring": "mirror_dice",
+        "volume": "volume_ml",
+        "pieces": "largest_share",
+        "border": "border_share",
+    }[name]
+    value, usual = getattr(features, feature), predictor.usual.get(feature)
+    if value is None or usual is None:
+        return ""
+    low, high = usual
+    between = f"usually {low:.2f} to {high:.2f}"
+    if name == "doubt" and value < low:
+        return f"the model itself counts on a Dice of {value:.2f} only ({between})"
+    if name == "entropy" and value > high:
+        return f"the model is unsure inside it (entropy {value:.2f}; {between})"
+    if name == "mirroring" and value < low:
+        return f"the mirrored image gives another result (Dice {value:.2f}; {between})"
+    if name == "volume" and not low <= value <= high:
+        size = "small" if value < low else "large"
+        return f"it is unusually {size}: {value:.3g} ml (usually {low:.3g} to {high:.3g} ml)"
+    if name == "pieces" and value < low:
+        return f"it lies in {features.pieces} pieces, {1 - value:.0%} outside the largest"
+    if name == "border" and value > high:
+        return f"the border of the image cuts it off ({value:.0%} of its voxels lie there)"
+    return ""

@@ -1,0 +1,83 @@
+"""How well predicted scores rank cases, and how far they are off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FEWEST = 5
+"""A rank correlation over fewer cases says nothing."""
+
+_NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Predictions of a score against the score.
+
+    Args:
+        cases: how many.
+        spearman: rank correlation; 1 ranks as the truth does, 0 is chance. None with fewer
+            than 5 cases, or where all scores or all predictions are the same.
+        low: of the 95% interval of `spearman` (Fisher's transformation with the standard error
+            of Bonett and Wright, 2000).
+        high: of that interval.
+        error: mean absolute difference of prediction and score.
+        error_of_mean: the same, where the mean score of all cases is the prediction.
+    """
+
+    cases: int
+    spearman: float | None = None
+    low: float | None = None
+    high: float | None = None
+    error: float | None = None
+    error_of_mean: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """In a word: "too few cases", "good", "useful", "weak" or "none".
+
+        The lower end of the interval decides whether it ranks at all.
+        """
+        if self.spearman is None or self.low is None:
+            return "too few cases"
+        if self.low <= 0:
+            return "none"
+        return "good" if self.spearman >= 0.7 else "useful" if self.spearman >= 0.4 else "weak"
+
+
+def rank_pairs(pairs: Sequence[tuple[float, float]]) -> Ranking:
+    """Compares (score, prediction) pairs."""
+    if not pairs:
+        return Ranking(0)
+    true, guess = np.array(pairs, dtype=np.float64).T
+    error = float(np.abs(true - guess).mean())
+    alike = float(np.abs(true - true.mean()).mean())
+    rho = spearman(true, guess) if len(pairs) >= FEWEST else None
+    if rho is None:
+        return Ranking(len(pairs), error=error, error_of_mean=alike)
+    middle = math.atanh(min(max(rho, -0.9999), 0.9999))
+    width = _NORMAL_95 * math.sqrt((1 + rho**2 / 2) / (len(pairs) - 3))
+    return Ranking(
+        len(pairs), rho, math.tanh(middle - width), math.tanh(middle + width), error, alike
+    )
+
+
+def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
+    """Spearman's rank correlation, equal values at their mean rank; None where one is constant."""
+    one, other = _ranks(first), _ranks(second)
+    if one.std() == 0 or other.std() == 0:
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    middles = ends - (counts - 1) / 2
+    result: NDArray[np.float64] = middles[place.ravel()]
+    return result
