@@ -242,7 +242,7 @@ def _add_card(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--plan", help="name of a plan in the project")
     group.add_argument("-c", "--configuration", action="append", default=[])
     group.add_argument("-f", "--folds", nargs="+", default=[], help="default: all but fold all")
-    group.add_argument("--checkpoint", choices=("final", "best"), default="final")
+    group.add_argument("--checkpoint", choices=("final", "best"), help="default: as selected")
 
 
 def _import_options(options: argparse.Namespace, *, replace: bool = False) -> ImportOptions:

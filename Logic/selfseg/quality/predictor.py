@@ -2,7 +2,7 @@
 
     held-out cases: features, and the scores they had
         -> per structure: signs of trouble (more is worse), a line for the error each
-        -> every case predicted by lines that have not seen its fold: is the predictor any good?
+        -> every case predicted with slopes fitted without its fold: is the predictor any good?
 
 The line is fitted to log(1 - Dice + 0.02) and log(HD95 + 1 mm): errors multiply.
 """
@@ -63,7 +63,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class HeldOutPrediction:
-    """What the scores of a structure in a case are, and what lines without that case said."""
+    """The scores of a structure in a case, and what slopes fitted without that case said."""
 
     case: str
     fold: str

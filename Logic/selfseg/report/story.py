@@ -296,8 +296,10 @@ def quality_in_words(model: QualityModel, overall: Ranking) -> str:
             else f", no better than always guessing the mean ({overall.error_of_mean:.3f})."
         )
     left_out = {
-        "fold": "Every case was predicted from the other folds only.",
-        "case": "Every case was predicted from the others.",
+        "fold": "The predictor's slopes were fitted without the fold of each case; the means are "
+        "those of all cases.",
+        "case": "The predictor's slopes were fitted without each case; the means are those of all "
+        "cases.",
     }
     return f"{text} {left_out.get(model.left_out, '')}".strip()
 

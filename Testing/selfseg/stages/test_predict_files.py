@@ -153,6 +153,26 @@ def test_the_command_line(
             main([*words, *wrong])
 
 
+def test_graphs_predict_what_their_networks_do(model: Path, images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    library = ["--library", str(tmp_path / "library")]
+    assert main(["model", "import", str(model), *library]) == 0
+    graphs = tmp_path / "graphs"
+    assert main(["model", "export", "liver", "--onnx", "-o", str(graphs), *library]) == 0
+    one = [images / "case_1_0000.nii.gz"]
+    (found,) = pipeline.predict(graphs, one, tmp_path / "a", backend="onnx", **QUICK)
+    (wanted,) = pipeline.predict(model, one, tmp_path / "b", backend="torch", **QUICK)
+    # Made weights, so that ties and half precision tell more than they would otherwise.
+    same = read_label_map(found)[0] == read_label_map(wanted)[0]
+    assert same.mean() > 0.95
+    noted = json.loads((tmp_path / "a" / "predictions.json").read_text())["cases"]["case_1"]
+    assert noted["provenance"]["backend"] == "onnx"
+    assert noted["confidence"]["fold_dice"] is not None  # graphs are taken apart, too
+    with pytest.raises(UsageError, match="not made for torch"):
+        pipeline.predict(graphs, one, tmp_path / "c", backend="torch", **QUICK)
+
+
 @pytest.mark.parametrize(
     ("given", "model", "output"),
     [("a.nii.gz", ".nii.gz", ".nii.gz"), ("a.nrrd", ".nii.gz", ".nii.gz"),
