@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from ..network.devices import inference_dtype, pick_device
 from ..network.unet import UNet, build_network
 from .backend import Head, WindowPlan, mirror_subsets
 from .memory import host_memory_at_hand
+from .torch_lanes import in_lanes
 from .torch_window import TorchWindow
 
 __all__ = ["TorchBackend", "pick_device"]
@@ -37,8 +40,16 @@ LIBRARY_BYTES = 115 * 10**6
 CARD_PASSES = 8
 """Tiles, or mirrored tiles, at once on a graphics card, memory allowing."""
 
-CPU_VOXELS = 2**16
-"""Voxels that keep all cores busy; smaller patches go through the network together."""
+MOST_LANES = 8
+"""Passes side by side on the processor; beyond that several cores share each."""
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One tile of a batch, mirrored along some axes (1 is the first of the patch)."""
+
+    tile: int
+    axes: list[int]
 
 
 class TorchBackend:
@@ -122,7 +133,11 @@ class TorchBackend:
         return result
 
     def mean_maps(
-        self, batch: FloatArray, mirror_axes: tuple[int, ...] = (), passes: int = 1
+        self,
+        batch: FloatArray,
+        mirror_axes: tuple[int, ...] = (),
+        passes: int = 1,
+        lanes: Executor | None = None,
     ) -> list[torch.Tensor]:
         """Maps of tiles, averaged over mirrored ones, on the device.
 
@@ -130,6 +145,7 @@ class TorchBackend:
             batch: (N, C, *patch) float32.
             mirror_axes: see `backend.Backend`.
             passes: tiles, or mirrored tiles, that go through the network at once.
+            lanes: threads for them; None: as one batch.
 
         Returns:
             For each tile (M, *patch) float32.
@@ -138,25 +154,37 @@ class TorchBackend:
         if self.device.type == "cuda":
             x = x.pin_memory()
         x = x.to(self.device, non_blocking=True)
-        subsets = [[axis + 2 for axis in subset] for subset in mirror_subsets(mirror_axes)]
-        jobs = [(i, axes) for axes in subsets for i in range(len(x))]
+        subsets = [[axis + 1 for axis in subset] for subset in mirror_subsets(mirror_axes)]
+        jobs = [_Pass(i, axes) for axes in subsets for i in range(len(x))]
+        if lanes is None:
+            groups = [jobs[i : i + passes] for i in range(0, len(jobs), passes)]
+            found = map(lambda group: self._pass(x, group), groups)
+        else:
+            groups = [[job] for job in jobs]
+            found = in_lanes(lanes, lambda group: self._pass(x, group), groups, passes)
         totals: list[torch.Tensor | None] = [None] * len(x)
-        for first in range(0, len(jobs), passes):
-            some = jobs[first : first + passes]
-            tiles = torch.stack([torch.flip(x[i], _less(axes)) for i, axes in some])
-            for (i, axes), maps in zip(some, self._maps(tiles), strict=True):
-                back = (torch.flip(maps, _less(axes)) if axes else maps).float()
-                total = totals[i]
-                totals[i] = back if total is None else total.add_(back)
+        for group, several in zip(groups, found, strict=True):
+            for job, maps in zip(group, several, strict=True):
+                total = totals[job.tile]
+                totals[job.tile] = maps if total is None else total.add_(maps)
         # The mean over folds is the head's where there is one.
         count = len(subsets) * (len(self.networks) if self.head is None else 1)
         return [total.mul_(1 / count) for total in totals if total is not None]
+
+    @torch.inference_mode()
+    def _pass(self, x: torch.Tensor, group: Sequence[_Pass]) -> list[torch.Tensor]:
+        """The maps (M, *patch) float32 of some of the tiles x, mirrored and mirrored back."""
+        tiles = torch.stack([torch.flip(x[job.tile], job.axes) for job in group])
+        return [
+            (torch.flip(maps, job.axes) if job.axes else maps).float()
+            for job, maps in zip(group, self._maps(tiles), strict=True)
+        ]
 
     def preferred_passes(self, patch: tuple[int, ...]) -> int:
         """See `MappingBackend`."""
         if self.device.type == "cuda":
             return CARD_PASSES
-        return max(1, min(CARD_PASSES, CPU_VOXELS // math.prod(patch)))
+        return min(MOST_LANES, torch.get_num_threads()) if self.device.type == "cpu" else 1
 
     def pass_bytes(self, patch: tuple[int, ...]) -> int:
         """See `MappingBackend`."""
@@ -221,11 +249,6 @@ class TorchBackend:
                     module.to(self.dtype)
         self.networks.append(network)
         return head
-
-
-def _less(axes: Sequence[int]) -> list[int]:
-    """Axes of a tile in a batch, as axes of the tile alone."""
-    return [axis - 1 for axis in axes]
 
 
 def _mean_head(heads: Sequence[Head]) -> Head:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +17,7 @@ from ..domain.events import Notice, Reporter
 from ..network.heap import freed_memory_kept
 from .backend import Maps, Target, WindowPlan
 from .host_window import check_shape
+from .torch_lanes import open_lanes
 
 if TYPE_CHECKING:
     from .torch_backend import TorchBackend
@@ -44,6 +46,7 @@ class TorchWindow:
         self.passes = plan.passes
         self.reporter = reporter
         self.open = ExitStack()
+        self.lanes: Executor | None = None
         # A voxel's maps lie side by side where the network's do, so that adding is one sweep.
         self.last = backend.memory_format is not torch.contiguous_format
         sums = self._try_empty(backend.device)
@@ -95,6 +98,7 @@ class TorchWindow:
         """The window itself; the heap keeps what is freed until it is closed."""
         if self.backend.device == _CPU:
             self.open.enter_context(freed_memory_kept())
+            self.lanes = self.open.enter_context(open_lanes(self.passes))
         return self
 
     def __exit__(
@@ -111,7 +115,9 @@ class TorchWindow:
     def _try_maps(self, tiles: FloatArray, mirror_axes: tuple[int, ...]) -> list[Tensor] | None:
         """None where memory runs out; by then all that was computed is freed."""
         try:
-            return self.backend.mean_maps(tiles, mirror_axes, self.passes)
+            return self.backend.mean_maps(
+                tiles, mirror_axes, self.passes, self.lanes if self.passes > 1 else None
+            )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 M_MMAP_MAX = -4
 M_TRIM_THRESHOLD = -1
+M_ARENA_MAX = -8
 """Options of glibc's `mallopt`."""
 
 _DEFAULT_MMAP_MAX = 65536
@@ -38,6 +39,7 @@ def freed_memory_kept() -> Iterator[None]:
         if _users == 1:
             library.mallopt(M_MMAP_MAX, 0)
             library.mallopt(M_TRIM_THRESHOLD, _NEVER)
+            library.mallopt(M_ARENA_MAX, 1)  # the heaps of new threads are too small
     try:
         yield
     finally:
@@ -46,6 +48,7 @@ def freed_memory_kept() -> Iterator[None]:
             if _users == 0:
                 library.mallopt(M_MMAP_MAX, _DEFAULT_MMAP_MAX)
                 library.mallopt(M_TRIM_THRESHOLD, _DEFAULT_TRIM)
+                library.mallopt(M_ARENA_MAX, 0)
                 library.malloc_trim(0)
 
 

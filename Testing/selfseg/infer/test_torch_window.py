@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import Executor, ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from selfseg.domain.plan import ConfigurationPlan, NetworkPlan
 from selfseg.infer.backend import WindowPlan
 from selfseg.infer.engine import TileOptions, predict_logits
 from selfseg.infer.torch_backend import TorchBackend
+from selfseg.infer.torch_lanes import in_lanes, open_lanes
 from selfseg.infer.torch_window import TorchWindow, is_out_of_memory
 from synthetic_inference import a_case, noise
 
@@ -51,12 +54,16 @@ class Scarce(TorchBackend):
     calls = 0
 
     def mean_maps(
-        self, batch: np.ndarray, mirror_axes: tuple[int, ...] = (), passes: int = 1
+        self,
+        batch: np.ndarray,
+        mirror_axes: tuple[int, ...] = (),
+        passes: int = 1,
+        lanes: Executor | None = None,
     ) -> list[torch.Tensor]:
         self.calls += 1
         if min(passes, len(batch) * 2 ** len(mirror_axes)) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return super().mean_maps(batch, mirror_axes, passes)
+        return super().mean_maps(batch, mirror_axes, passes, lanes)
 
 
 def test_it_goes_on_with_fewer_tiles_and_says_so() -> None:
@@ -123,3 +130,31 @@ def test_float16_sums_decide_as_float32_does() -> None:
     assert opened
     assert 0 < np.abs(half - full).max() < 2e-3 * np.abs(full).max()
     assert (half.argmax(0) == full.argmax(0)).mean() > 0.998
+
+
+def test_lanes_share_the_cores_and_give_them_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with open_lanes(2) as pool:
+            assert pool is not None
+            assert torch.get_num_threads() == 4
+            threads = list(in_lanes(pool, lambda _: torch.get_num_threads(), range(8), 2))
+            assert threads == [2] * 8
+            other = ThreadPoolExecutor(1)
+            assert other.submit(torch.get_num_threads).result() == 4
+            with pytest.raises(ZeroDivisionError):
+                list(in_lanes(pool, lambda i: 1 // (3 - i), range(8), 2))
+    finally:
+        torch.set_num_threads(before)
+    with open_lanes(1) as none:
+        assert none is None
+
+
+def test_lanes_give_what_one_pass_after_the_other_gives() -> None:
+    x = noise(3, 1, *PATCH)
+    backend = a_backend()
+    one = backend.mean_maps(x, (0, 1))
+    with open_lanes(2) as pool:
+        for found, wanted in zip(backend.mean_maps(x, (0, 1), 2, pool), one, strict=True):
+            torch.testing.assert_close(found, wanted, atol=0, rtol=0)
