@@ -76,8 +76,9 @@ def run_ranks(
 def _explained(failures: Mapping[int, ProcessFailure], folder: Path) -> SelfsegError:
     """What went wrong first: a rank that was ended, or that lost another one, is not to blame."""
     status = {rank: failure.exitcode for rank, failure in sorted(failures.items())}
-    # With SIGTERM the launcher itself ends the others.
+    # With SIGTERM the launcher itself ends the others; one whose connection breaks may abort.
     killed = [rank for rank, code in status.items() if code < 0 and code != -signal.SIGTERM]
+    killed.sort(key=lambda rank: status[rank] == -signal.SIGABRT)
     consequences = (Cancelled.exit_code, OtherRankLost.exit_code)
     failed = [rank for rank, code in status.items() if code > 0 and code not in consequences]
     if killed:
