@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -234,3 +235,12 @@ def test_the_rank_that_is_to_blame_is_named(
 def test_ranks_that_were_stopped(tmp_path: Path) -> None:
     failures = {0: _failure(0, 130), 1: _failure(1, 130)}
     assert isinstance(torchrun._explained(failures, tmp_path), Cancelled)
+
+
+def test_a_rank_that_aborted_because_another_was_killed_is_not_blamed(tmp_path: Path) -> None:
+    def failure(code: int, name: str) -> Any:
+        return SimpleNamespace(exitcode=code, signal_name=lambda: name)
+
+    error = torchrun._explained({0: failure(-6, "SIGABRT"), 1: failure(-9, "SIGKILL")}, tmp_path)
+    assert "process 1 of this training was killed" in str(error)
+    assert "process 0" in str(torchrun._explained({0: failure(-6, "SIGABRT")}, tmp_path))
