@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -132,6 +132,7 @@ class TorchBackend:
         result: FloatArray = np.ascontiguousarray(maps)
         return result
 
+    @torch.inference_mode()
     def mean_maps(
         self,
         batch: FloatArray,
@@ -156,9 +157,10 @@ class TorchBackend:
         x = x.to(self.device, non_blocking=True)
         subsets = [[axis + 1 for axis in subset] for subset in mirror_subsets(mirror_axes)]
         jobs = [_Pass(i, axes) for axes in subsets for i in range(len(x))]
+        found: Iterator[list[torch.Tensor]]
         if lanes is None:
             groups = [jobs[i : i + passes] for i in range(0, len(jobs), passes)]
-            found = map(lambda group: self._pass(x, group), groups)
+            found = (self._pass(x, group) for group in groups)
         else:
             groups = [[job] for job in jobs]
             found = in_lanes(lanes, lambda group: self._pass(x, group), groups, passes)

@@ -100,8 +100,9 @@ def test_sums_move_to_main_memory_and_then_it_gives_up(monkeypatch: pytest.Monke
 def test_a_single_tile_that_does_not_fit_is_an_error_that_says_so() -> None:
     scarce = Scarce(NETWORK, 1, 3, [], device="cpu", autocast="off")
     scarce.room = 0
+    options = TileOptions(passes=8)
     with pytest.raises(ModelError, match="not enough memory for a single tile"):
-        predict_logits(a_case(noise(1, 4, 8, 8)), scarce, PLAN, head_count=3)
+        predict_logits(a_case(noise(1, 4, 8, 8)), scarce, PLAN, head_count=3, options=options)
     assert scarce.calls == 4  # 8 at a time, 4, 2, 1
 
 
