@@ -52,27 +52,30 @@ class SelfConfiguringSegmentation(ScriptedLoadableModule):
 
 
 class SelfConfiguringSegmentationWidget(ScriptedLoadableModuleWidget):
-    """Shows the panel, and follows the life of module and scene."""
+    """Shows the pages, and follows the life of module and scene."""
 
     def setup(self) -> None:
-        """Builds the panel from Resources/UI/SegmentPanel.ui."""
+        """Builds one tab for each page."""
         import qt
         from SelfConfiguringSegmentationLib import paths
 
         ScriptedLoadableModuleWidget.setup(self)
         paths.make_selfseg_importable()
-        from SelfConfiguringSegmentationLib.segment_panel import SegmentPanel
+        from SelfConfiguringSegmentationLib.pages import PAGES
+        from SelfConfiguringSegmentationLib.session import Session
 
         self.logic = SelfConfiguringSegmentationLogic()
-        panel_widget = slicer.util.loadUI(str(paths.resources_folder() / "UI" / "SegmentPanel.ui"))
-        self.layout.addWidget(panel_widget)
-        self._timer = qt.QTimer()
-        self.panel = SegmentPanel(
-            slicer.util.childWidgetVariables(panel_widget),
-            slicer.mrmlScene,
-            self._start,
-            self._timer,
-        )
+        self.session = Session(slicer.mrmlScene, self.logic, qt.QTimer)
+        self.tabs = qt.QTabWidget()
+        self.layout.addWidget(self.tabs)
+        self.panels: dict[str, Any] = {}
+        for page in PAGES:
+            widget = slicer.util.loadUI(str(paths.resources_folder() / "UI" / page.ui_file))
+            self.tabs.addTab(widget, page.name)
+            self.panels[page.name] = page.panel(
+                slicer.util.childWidgetVariables(widget), self.session
+            )
+        self.session.show_page.connect(self._showPage)
         self._scene_observer = slicer.mrmlScene.AddObserver(
             slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose
         )
@@ -80,26 +83,17 @@ class SelfConfiguringSegmentationWidget(ScriptedLoadableModuleWidget):
     def cleanup(self) -> None:
         """Ends what runs; Slicer calls it before the module is unloaded."""
         slicer.mrmlScene.RemoveObserver(self._scene_observer)
-        self.panel.close()
+        self._closePanels()
+
+    def _showPage(self, name: str) -> None:
+        self.tabs.currentIndex = list(self.panels).index(name)
 
     def _onSceneStartClose(self, caller: Any, event: Any) -> None:
-        self.panel.close()
+        self._closePanels()
 
-    def _start(
-        self,
-        choices: Any,
-        on_event: Callable[[dict[str, Any]], None],
-        on_log: Callable[[str], None],
-    ) -> Any:
-        self.logic.installDependencies()
-        return self.logic.startSegmentation(
-            choices.volume,
-            choices.model,
-            settings=choices.settings,
-            segmentationNode=choices.output,
-            onEvent=on_event,
-            onLog=on_log,
-        )
+    def _closePanels(self) -> None:
+        for panel in self.panels.values():
+            panel.close()
 
 
 class SelfConfiguringSegmentationLogic(ScriptedLoadableModuleLogic):
@@ -170,7 +164,7 @@ class SelfConfiguringSegmentationLogic(ScriptedLoadableModuleLogic):
             A `SegmentationRun`: call `poll()` from a timer until it is True, then `finish()`.
         """
         from SelfConfiguringSegmentationLib.jobs import slicer_starter
-        from SelfConfiguringSegmentationLib.segmentation_run import SegmentationRun
+        from SelfConfiguringSegmentationLib.segment.run import SegmentationRun
 
         nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
         return SegmentationRun(

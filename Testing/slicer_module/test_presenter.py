@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from SelfConfiguringSegmentationLib.presenter import Choices, SegmentPresenter
+from SelfConfiguringSegmentationLib.segment.presenter import Choices, SegmentPresenter
 
 from selfseg.domain import events
 from selfseg.domain.errors import Cancelled, ModelError

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from SelfConfiguringSegmentationLib.jobs import Job, JobFailed
-from SelfConfiguringSegmentationLib.segmentation_run import SegmentationSettings
+from SelfConfiguringSegmentationLib.segment.run import SegmentationSettings
 
 from selfseg import pipeline
 from selfseg.demo.synthetic import make_small_dataset

@@ -6,11 +6,19 @@ import sys
 import types
 from typing import Any
 
-from PySide6 import QtCore, QtGui, QtUiTools
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 from slicer_module.qt_adapter import adapt, unwrap
 
-from .slicer_widgets import WIDGETS
+from . import batch_widgets, review_widgets, segment_widgets, slicer_widgets, train_widgets
+
+WIDGETS = (
+    *slicer_widgets.WIDGETS,
+    *segment_widgets.WIDGETS,
+    *train_widgets.WIDGETS,
+    *review_widgets.WIDGETS,
+    *batch_widgets.WIDGETS,
+)
 
 OWN_FLAGS = "set-type property filters could not be read."
 """PySide6 cannot declare a property of a flag type of our own, such as ctkPathLineEdit's."""
@@ -40,5 +48,6 @@ def install() -> None:
     module.QFile = QtCore.QFile
     module.QIcon = lambda path: QtGui.QIcon(str(unwrap(path)))
     module.QTimer = lambda: adapt(QtCore.QTimer())
+    module.QTabWidget = lambda: adapt(QtWidgets.QTabWidget())
     module.QUiLoader = QUiLoader
     sys.modules["qt"] = module

@@ -47,3 +47,7 @@ def install() -> None:
     ):
         setattr(module, kind.__name__, kind)
     sys.modules[module.__name__] = module
+    translation = types.ModuleType("slicer.i18n")
+    translation.tr = lambda text: text
+    translation.translate = lambda context, text: text
+    sys.modules[translation.__name__] = translation

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from selfseg.domain.errors import Cancelled, SelfsegError
 
-from .models import Model, read_model
-from .segmentation_run import SegmentationSettings
+from ..models import Model, read_model
+from .run import SegmentationSettings
 
 RECENT_LINES = 100
 """Log lines remembered, so that an error which the child printed is not shown twice."""

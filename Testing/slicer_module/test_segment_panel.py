@@ -1,34 +1,18 @@
-"""The first panel: real Qt widgets, the real .ui file, the real presenter, a child process."""
+"""The page that segments: real Qt widgets, the real .ui file, the real presenter, a child process."""
 
 from __future__ import annotations
 
-import os
-import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import pytest
 import slicer
 
 from slicer_module.children import fake_starter, write_model
+from slicer_module.windows import module_widget, picture, qt_application, spin
 
-try:
-    from slicer_module import qt_adapter
-except ImportError as error:
-    warnings.warn(f"the panel was NOT tested: {error}", stacklevel=1)
-    pytest.skip(f"the panel was NOT tested: {error}", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def qt_application() -> Any:
-    from slicer_module.stand_ins import qt_module
-
-    qt_module.install()
-    return qt_adapter.application()
+__all__ = ["module_widget", "qt_application"]
 
 
 @pytest.fixture
@@ -37,45 +21,8 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def module_widget(
-    qt_application: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Any]:
-    """The module's own widget class, set up as Slicer does it."""
-    from PySide6 import QtWidgets
-    from SelfConfiguringSegmentation import (
-        SelfConfiguringSegmentationLogic,
-        SelfConfiguringSegmentationWidget,
-    )
-
-    monkeypatch.setattr(SelfConfiguringSegmentationLogic, "installDependencies", lambda self: None)
-    window = QtWidgets.QWidget()
-    window.resize(420, 640)
-    QtWidgets.QVBoxLayout(window)
-    widget = SelfConfiguringSegmentationWidget(qt_adapter.adapt(window))
-    widget.setup()
-    window.show()
-    yield widget
-    widget.cleanup()
-    window.close()
-
-
-@pytest.fixture
 def ui(module_widget: Any) -> Any:
-    return slicer.util.childWidgetVariables(module_widget.parent)
-
-
-def spin(qt_application: Any, condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        qt_application.processEvents()
-        time.sleep(0.01)
-
-
-def picture(module_widget: Any, name: str, folder: Path) -> Path:
-    path = folder / f"{name}.png"
-    assert qt_adapter.unwrap(module_widget.parent).grab().save(str(path))
-    return path
+    return slicer.util.childWidgetVariables(module_widget.tabs.widget(0))
 
 
 def test_a_disabled_apply_says_why(ui: Any, volume: Any, model: Path, scene: Any) -> None:
@@ -112,7 +59,7 @@ def test_apply_segments_and_shows_progress_and_log(
     assert ui.applyButton.text == "Cancel"
     assert ui.inputsBox.enabled is False
     assert ui.progressBar.visible is True
-    spin(qt_application, lambda: not module_widget.panel.presenter.running)
+    spin(qt_application, lambda: not module_widget.panels["Segment"].presenter.running)
     assert ui.statusLabel.text == "Done."
     assert ui.applyButton.text == "Apply"
     assert ui.applyButton.enabled is True
@@ -122,7 +69,7 @@ def test_apply_segments_and_shows_progress_and_log(
     assert node.GetSegmentation().GetNthSegment(0).GetName() == "bright"
     # A second run fills the same node.
     ui.applyButton.click()
-    spin(qt_application, lambda: not module_widget.panel.presenter.running)
+    spin(qt_application, lambda: not module_widget.panels["Segment"].presenter.running)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
 
 
@@ -143,7 +90,7 @@ def test_cancel(
     picture(module_widget, "running", tmp_path)
     ui.applyButton.click()
     assert ui.applyButton.enabled is False
-    spin(qt_application, lambda: not module_widget.panel.presenter.running)
+    spin(qt_application, lambda: not module_widget.panels["Segment"].presenter.running)
     assert ui.statusLabel.text == "Stopped."
     assert node_ids() == before
 
@@ -154,7 +101,7 @@ def test_failure_is_shown_with_its_cure_in_the_log(
     module_widget.logic._startProcess = fake_starter("fail")
     ui.modelFolder.currentPath = str(model)
     ui.applyButton.click()
-    spin(qt_application, lambda: not module_widget.panel.presenter.running)
+    spin(qt_application, lambda: not module_widget.panels["Segment"].presenter.running)
     assert ui.statusLabel.text == "Failed: the model is broken"
     assert ui.logText.plainText.count("what to do: train it again") == 1
     assert ui.logBox.collapsed is False
@@ -181,10 +128,10 @@ def test_closing_the_scene_ends_the_run(
     module_widget.logic._startProcess = fake_starter("deaf")
     ui.modelFolder.currentPath = str(model)
     ui.applyButton.click()
-    run = module_widget.panel.presenter._run
+    run = module_widget.panels["Segment"].presenter._run
     spin(qt_application, lambda: "child" in ui.logText.plainText)
     slicer.mrmlScene.Clear(False)
-    assert not module_widget.panel.presenter.running
+    assert not module_widget.panels["Segment"].presenter.running
     assert ui.applyButton.text == "Apply"
     spin(qt_application, run.poll)
 
@@ -206,7 +153,7 @@ def test_settings_reach_the_command_line(
     (arguments,) = started
     assert arguments[arguments.index("--device") + 1] == "cpu"
     assert "--no-tta" in arguments
-    module_widget.panel.close()
+    module_widget.panels["Segment"].close()
 
 
 def test_module_describes_itself(qt_application: Any) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from .models import Model
-from .presenter import Choices, SegmentPresenter, StartRun
-from .segmentation_run import SegmentationSettings
+from ..models import Model
+from ..session import Session
+from .presenter import Choices, SegmentPresenter
+from .run import SegmentationSettings
 
 POLL_MILLISECONDS = 100
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -17,17 +19,17 @@ class SegmentPanel:
 
     Args:
         ui: the widgets by name, as `slicer.util.childWidgetVariables` gives them.
-        scene: the MRML scene whose volumes can be chosen.
-        start: starts a segmentation.
-        timer: a QTimer.
+        session: what the panels share.
     """
 
-    def __init__(self, ui: Any, scene: Any, start: StartRun, timer: Any) -> None:
+    def __init__(self, ui: Any, session: Session) -> None:
         self._ui = ui
-        self._timer = timer
+        self._session = session
+        self._timer = timer = session.new_timer()
         self.presenter = SegmentPresenter(
-            start, on_change=self._show, on_log=self._log, on_done=self._select
+            self._start, on_change=self._show, on_log=self._log, on_done=self._select
         )
+        scene = session.scene
         ui.deviceSelector.addItems(list(DEVICES))
         ui.volumeSelector.setMRMLScene(scene)
         ui.segmentationSelector.setMRMLScene(scene)
@@ -46,6 +48,22 @@ class SegmentPanel:
         """Ends what runs; called when the module is unloaded or the scene is closed."""
         self._timer.stop()
         self.presenter.close()
+
+    def _start(
+        self,
+        choices: Choices,
+        on_event: Callable[[dict[str, Any]], None],
+        on_log: Callable[[str], None],
+    ) -> Any:
+        self._session.logic.installDependencies()
+        return self._session.logic.startSegmentation(
+            choices.volume,
+            choices.model,
+            settings=choices.settings,
+            segmentationNode=choices.output,
+            onEvent=on_event,
+            onLog=on_log,
+        )
 
     def _choose(self, *_: object) -> None:
         ui = self._ui

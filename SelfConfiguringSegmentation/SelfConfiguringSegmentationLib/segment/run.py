@@ -11,9 +11,9 @@ from typing import Any
 
 from selfseg.domain.errors import ModelError
 
-from . import scene
-from .jobs import Job, ProcessStarter
-from .models import Model, read_model
+from .. import scene
+from ..jobs import Job, ProcessStarter
+from ..models import Model, read_model
 
 
 @dataclass(frozen=True)

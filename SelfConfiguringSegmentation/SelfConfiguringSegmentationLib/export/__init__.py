@@ -1,0 +1,1 @@
+"""Writing segmentations to files of other programs."""

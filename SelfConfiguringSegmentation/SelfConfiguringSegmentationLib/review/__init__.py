@@ -1,0 +1,1 @@
+"""Looking at predicted segmentations, worst first, and deciding about each."""

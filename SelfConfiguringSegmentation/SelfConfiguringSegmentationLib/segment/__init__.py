@@ -1,0 +1,1 @@
+"""Segmenting volumes of the scene with a trained model."""

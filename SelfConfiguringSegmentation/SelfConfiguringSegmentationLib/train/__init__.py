@@ -1,0 +1,1 @@
+"""Training a model on segmentations of the scene or of a collection."""
