@@ -184,6 +184,16 @@ CONTENT: dict[str, Hostile] = {
                                   value=[2**40])),
     ),
     "scores of another form": Hostile("no scores", _json("scores.json", _put("mean", value=[1]))),
+    "quality that divides by zero": Hostile(
+        "predictor of the quality",
+        _json("quality.json", _put("structures", "liver", "dice", "deviations", value=[0.0])),
+    ),
+    "quality of a structure that is not there": Hostile(
+        "structures the model does not have",
+        _json("quality.json", _put("structures", value={
+            "ghost": {"cases": 1, "reference_cases": 1, "all_cases": 1}
+        })),
+    ),
     # Plans that cannot be worked with.
     "plan that names a class": Hostile(
         "normalisation", _full("normalisation", value=["os.system"])

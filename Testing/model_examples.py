@@ -15,6 +15,12 @@ from selfseg.domain.fingerprint import Fingerprint
 from selfseg.domain.labels import LabelScheme
 from selfseg.domain.network_shapes import weight_shapes
 from selfseg.domain.plan import NetworkPlan, Plan
+from selfseg.domain.quality import (
+    HeldOutPrediction,
+    QualityModel,
+    Regression,
+    StructurePredictor,
+)
 from selfseg.io.bundle_layout import WeightsKey
 from synthetic_preprocessing import GOLDEN, INTENSITIES, made_plan
 
@@ -52,6 +58,15 @@ def a_bundle(
         fingerprint=Fingerprint(((1.0, 1.0, 1.0),), ((24, 26, 25),), 1.0, (INTENSITIES,)),
     )
     return replace(bundle, **changes)
+
+
+def a_quality(structure: str) -> QualityModel:
+    """A predictor of one structure: the model's own doubt counts."""
+    line = Regression(("doubt",), (-2.0,), (0.5,), (-3.0,), (-1.0,), (0.4,), -2.0, 0.1)
+    usual = {"expected_dice": (0.8, 0.95), "volume_ml": (1.0, 3.0)}
+    predictor = StructurePredictor(20, 20, 20, 0.7, 0.4, usual, line, replace(line, intercept=1.0))
+    held_out = HeldOutPrediction("held_out_0001", "0", structure, 0.9, 0.85, 1.5, 2.0)
+    return QualityModel({structure: predictor}, (held_out,), "fold")
 
 
 def made_weights(

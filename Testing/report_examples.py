@@ -13,9 +13,9 @@ from selfseg.domain.events import EpochFinished
 from selfseg.domain.fingerprint import Fingerprint, Histogram, IntensityProperties
 from selfseg.domain.labels import LabelScheme
 from selfseg.domain.plan import ComputeTarget, ConfigurationPlan, Decision, NetworkPlan, Plan
+from selfseg.domain.quality import QualityModel, StructureFeatures
 from selfseg.domain.selection import ScoredCandidate, Selection, TriedStep
-from selfseg.quality.features import StructureFeatures
-from selfseg.quality.predictor import Observation, QualityModel, fit_quality
+from selfseg.quality.learning import Observation, fit_quality
 from selfseg.report.content import (
     CalibrationContent,
     OverlayCase,

@@ -10,8 +10,10 @@ processor; the first training image. Printed are, each as median and range,
 - further requests: to the first batch of tiles as the client hears of it (reading and
   preprocessing included), and to the end;
 - the same image as a plain array, read from a folder in memory where there is one;
-- cancel: from the call to the answer, at random moments of a request with mirroring;
-- memory of the worker before and after the cancels.
+- cancel: from the call to the answer, at random moments of a request with mirroring; and of those
+  the ones that came while the network ran;
+- memory of the worker before and after the cancels;
+- calls: the longest that each method of the client has held up its caller.
 
 FOLDER keeps the project. The machine's load is printed, as other programs slow everything down.
 """
@@ -83,6 +85,36 @@ def show(title: str, values: list[float]) -> None:
     print(f"{title:42} {middle:7.3f} s  ({min(values):.3f} to {max(values):.3f})", flush=True)
 
 
+class Timed:
+    """A client whose calls are timed: none may hold up a user interface."""
+
+    METHODS = ("start", "submit", "poll", "cancel", "end_now")
+
+    def __init__(self, client: WorkerClient) -> None:
+        self.seconds: dict[str, list[float]] = {name: [] for name in self.METHODS}
+        for name in self.METHODS:
+            setattr(client, name, self._timed(name, getattr(client, name)))
+
+    def _timed(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return method(*arguments, **more)
+            finally:
+                self.seconds[name].append(time.perf_counter() - began)
+
+        return call
+
+    def show(self) -> None:
+        """Prints the longest and the usual time of each method."""
+        print("longest calls:", end="")
+        for name, found in self.seconds.items():
+            if found:
+                most, usual = max(found) * 1000, statistics.median(found) * 1000
+                print(f"  {name} {most:.1f} ms (median {usual:.3f} of {len(found)})", end="")
+        print()
+
+
 def memory_of(client: WorkerClient) -> float:
     status = client.status()
     client.wait(status)
@@ -112,9 +144,12 @@ def main() -> None:
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "selfseg", *words], check=True, capture_output=True)
         seconds.append(time.perf_counter() - began)
-    show("new process, start to end", seconds)
+    if seconds:
+        show("new process, start to end", seconds)
 
     with WorkerClient(worker_command(sys.executable)) as client:
+        timed_calls = Timed(client)
+        client.start()
 
         def ask(on_event: Any) -> WorkerTask:
             return client.segment(
@@ -152,9 +187,10 @@ def main() -> None:
 
         chance = random.Random(0)  # noqa: S311
         before = memory_of(client)
-        waited = []
+        waited, computing = [], []
         for _ in range(options.cancels):
-            task = client.segment(key, [image], output / "cancelled.nii.gz")
+            told: list[Any] = []
+            task = client.segment(key, [image], output / "cancelled.nii.gz", on_event=told.append)
             until = time.perf_counter() + chance.uniform(0, both[0][1] * 4)
             while time.perf_counter() < until and not task.done:
                 client.poll()
@@ -164,8 +200,14 @@ def main() -> None:
             client.wait(task, interval=0.001)
             if task.error is not None:
                 waited.append(time.perf_counter() - began)
+                if any(event["event"] == "progress" for event in told):
+                    computing.append(waited[-1])
         show(f"cancel, {len(waited)} times", waited)
+        if computing:
+            show(f"of these while the network ran, {len(computing)}", computing)
         print(f"memory {before:.0f} MB before, {memory_of(client):.0f} MB after the cancels")
+        client.end_now()
+        timed_calls.show()
 
 
 if __name__ == "__main__":

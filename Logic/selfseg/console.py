@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
@@ -32,6 +33,9 @@ LISTED_STRUCTURES = 6
 """With more structures an epoch's line names the worst ones only."""
 
 WORST_STRUCTURES = 3
+
+STOP_FILE_SECONDS = 0.3
+"""Between two looks for the file that asks to stop."""
 
 
 def duration(seconds: float) -> str:
@@ -222,12 +226,14 @@ class StopRequest:
         """Whether a stop was requested."""
         return self._requested.is_set()
 
-    def install(self, *, watch_stdin: bool) -> None:
-        """Takes over SIGINT and SIGTERM, and watches standard input if asked to."""
+    def install(self, *, watch_stdin: bool, stop_file: Path | None = None) -> None:
+        """Takes over SIGINT and SIGTERM, and watches standard input or a file if asked to."""
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGTERM, self._on_signal)
         if watch_stdin:
             threading.Thread(target=self._wait_for_stdin, daemon=True).start()
+        if stop_file is not None:
+            threading.Thread(target=self._wait_for_file, args=(stop_file,), daemon=True).start()
 
     def checking(self, reporter: Reporter) -> Reporter:
         """A reporter that ends the work at its next event once a stop was requested.
@@ -260,4 +266,11 @@ class StopRequest:
         # A parent that dies or cancels closes our standard input: the portable way to say stop.
         while sys.stdin.readline():
             pass
+        self._requested.set()
+
+    def _wait_for_file(self, path: Path) -> None:
+        # For a process that outlives who started it: no pipe leads to it, and Windows has no
+        # signal for a process without a console.
+        while not path.exists():
+            time.sleep(STOP_FILE_SECONDS)
         self._requested.set()

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from .collect.collecting import collect as collect
 from .domain.dataset import Fault
 from .domain.events import Reporter, silent
 from .domain.fingerprint import Fingerprint
@@ -34,9 +35,11 @@ from .stages import (
     start,
     summary,
 )
-from .stages.bundle import ModelChoice
+from .stages.bundle import ModelChoice, Precision
 from .stages.crossvalidate import crossvalidate as crossvalidate
+from .stages.crossvalidate import learn_qualities
 from .stages.folds import with_folds
+from .stages.inputs import find_inputs
 from .stages.learn import TrainingOptions
 from .stages.model import BackendName, open_model
 from .stages.order import CROSS_VALIDATION
@@ -198,6 +201,7 @@ def predict(
     backend: BackendName | None = None,
     library: Path | None = None,
     device: str = "auto",
+    precision: Precision = "auto",
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Path, ...]:
@@ -208,8 +212,9 @@ def predict(
     Args:
         model: a project, a bundle (folder or `.selfseg` file), a folder of ONNX graphs, or a
             model's name in the library.
-        inputs: image files or folders of them.
-        output: folder for the label maps, one per case, on the grid of its image.
+        inputs: image files, folders of them, and folders with DICOM series.
+        output: folder for the label maps, one per case, on the grid of its image, and for the
+            table of volumes.
         plan_name: plan to use; the selected or first trained one of a project otherwise.
         configuration: those to use, whose probabilities are averaged; otherwise those of the
             bundle, or of a project those selected or else the first trained one.
@@ -227,23 +232,28 @@ def predict(
         backend: "torch" or "onnx"; what the model is made for otherwise.
         library: folder of the library of models; the user's otherwise.
         device: where to compute.
+        precision: "auto", half precision where the machine computes it natively; or "float32".
         reporter: is told what happens.
-        should_stop: polled between tiles.
+        should_stop: polled many times a second.
 
     Returns:
         The label maps, those that were there already included.
+
+    Raises:
+        CasesFailed: some of several cases could not be segmented; the others are done.
     """
     names = (configuration,) if isinstance(configuration, str) else tuple(configuration or ())
-    choice = ModelChoice(plan_name, names, tuple(folds), checkpoint)
+    choice = ModelChoice(plan_name, names, tuple(folds), checkpoint, precision)
     options = PredictOptions(
         step, mirror, tuple(structures), region, probabilities, confidence, memory_bytes
     )
     with open_model(model, choice, backend=backend, library=library, reporter=reporter) as opened:
         description = opened.bundle.description
         ending = description.file_ending
-        cases = find_cases(inputs, len(description.channel_names), ending)
         output.mkdir(parents=True, exist_ok=True)
-        job = Job(cases, output, ending, options, go_on, device)
+        channels = len(description.channel_names)
+        found = find_inputs(inputs, channels, ending, output, reporter=reporter)
+        job = Job(found, output, ending, options, go_on, device)
         return predict_files(opened, job, reporter=reporter, should_stop=should_stop)
 
 
@@ -381,7 +391,9 @@ def run(
         chosen = budget.plan_for_budget(
             home, base, watch, len(todo.trainings), device=device, reporter=reporter
         )
-        train_all(home, [replace(todo, plan=chosen)], how)
+        todo = replace(todo, plan=chosen)
+        train_all(home, [todo], how)
+        learn_qualities(home, [todo], how)
         chosen = measure.with_length(chosen, epochs, iterations)
         summary.write_project_report(home, data, chosen, reporter=reporter)
     return home

@@ -34,6 +34,15 @@ def sigmoid(logits: Floats, temperature: float = 1.0) -> Floats:
     return result
 
 
+def logits_of(probabilities: Floats, *, regions: bool) -> Floats:
+    """The inverse of `sigmoid` for regions, of `softmax` for classes (up to a number per voxel)."""
+    tiny = np.float32(1e-30)
+    result: Floats = np.log(np.maximum(probabilities, tiny))
+    if regions:
+        result -= np.log(np.maximum(1 - probabilities, tiny))
+    return result
+
+
 def entropy(probabilities: Floats) -> Floats:
     """Entropy over the last axis (classes, which sum to 1): 0 is sure, 1 a guess among all."""
     terms = np.maximum(probabilities, np.finfo(np.float32).tiny)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domain.geometry import Shape3, Vector3
+from ..domain.stopping import Stop, check_stop, never
 from .axis_weights import BAND_ROWS, Band, bands, linear_weights, nearest_index
 from .resample_labels import resample_labels_along
 
@@ -53,7 +54,11 @@ def separate_axis(spacing_before: Vector3, spacing_after: Vector3) -> int | None
 
 
 def resample_image(
-    channels: NDArray[np.float32], shape: Shape3, spacing_before: Vector3, spacing_after: Vector3
+    channels: NDArray[np.float32],
+    shape: Shape3,
+    spacing_before: Vector3,
+    spacing_after: Vector3,
+    should_stop: Stop = never,
 ) -> NDArray[np.float32]:
     """Cubic spline interpolation, clipped to the input's range.
 
@@ -65,15 +70,20 @@ def resample_image(
         shape: (Z, Y, X) wanted; the input itself is returned where it has it already.
         spacing_before: mm, decides with `spacing_after` which axis is kept apart.
         spacing_after: mm.
+        should_stop: asked after every few rows or slices.
+
+    Raises:
+        Cancelled: `should_stop` said so.
     """
-    return _resample(channels, shape, separate_axis(spacing_before, spacing_after), order=3)
+    separate = separate_axis(spacing_before, spacing_after)
+    return _resample(channels, shape, separate, 3, should_stop)
 
 
 def resample_linear(
     channels: NDArray[np.float32], shape: Shape3, spacing_before: Vector3, spacing_after: Vector3
 ) -> NDArray[np.float32]:
     """Linear interpolation of logits or probabilities (C, Z, Y, X); as `resample_image`."""
-    return _resample(channels, shape, separate_axis(spacing_before, spacing_after), order=1)
+    return _resample(channels, shape, separate_axis(spacing_before, spacing_after), 1, never)
 
 
 def resample_labels(
@@ -93,21 +103,29 @@ def resample_labels(
 
 
 def _resample(
-    channels: NDArray[np.float32], shape: Shape3, separate: int | None, order: int
+    channels: NDArray[np.float32],
+    shape: Shape3,
+    separate: int | None,
+    order: int,
+    should_stop: Stop,
 ) -> NDArray[np.float32]:
     if channels.shape[1:] == tuple(shape):
         return channels
     result = np.empty((channels.shape[0], *shape), dtype=np.float32)
     for channel, target in zip(channels, result, strict=True):
         if separate is None:
-            _resample_volume(channel, target, order)
+            _resample_volume(channel, target, order, should_stop)
         else:
-            _resample_slices(channel, target, separate, order)
+            _resample_slices(channel, target, separate, order, should_stop)
     return result
 
 
 def _resample_slices(
-    volume: NDArray[np.float32], result: NDArray[np.float32], axis: int, order: int
+    volume: NDArray[np.float32],
+    result: NDArray[np.float32],
+    axis: int,
+    order: int,
+    should_stop: Stop,
 ) -> None:
     """Interpolates within the slices across `axis`; each new slice copies its nearest one."""
     slices, results = np.moveaxis(volume, axis, 0), np.moveaxis(result, axis, 0)
@@ -118,14 +136,18 @@ def _resample_slices(
             results[wanted] = slices[index]
             continue
         interpolated = np.empty((1, *results.shape[1:]), dtype=np.float32)
-        _resample_volume(np.ascontiguousarray(slices[index])[None], interpolated, order)
+        part = np.ascontiguousarray(slices[index])[None]
+        _resample_volume(part, interpolated, order, should_stop)
         results[wanted] = interpolated
 
 
-def _resample_volume(volume: NDArray[np.float32], result: NDArray[np.float32], order: int) -> None:
+def _resample_volume(
+    volume: NDArray[np.float32], result: NDArray[np.float32], order: int, should_stop: Stop
+) -> None:
     """Fills `result` (Z', Y', X') from `volume` (Z, Y, X), a slab of rows at a time."""
     (depth, rows, columns), (new_depth, new_rows, new_columns) = volume.shape, result.shape
     for slab in _slabs(rows, new_rows, order):
+        check_stop(should_stop)
         part = volume[:, slab.columns]
         if rows != new_rows:
             part = np.matmul(slab.weights, part)

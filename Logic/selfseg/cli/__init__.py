@@ -15,6 +15,7 @@ from ..console import JsonLines, StopRequest, TerminalBars
 from ..domain.errors import SelfsegError
 from .flags import seconds
 from .parser import Verb, make_parser
+from .unattended import ProgressFile, both, told_to
 
 __all__ = ["main", "seconds"]
 
@@ -31,17 +32,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.started = started
     display = JsonLines() if options.progress == "json" else TerminalBars()
     stop = StopRequest()
-    stop.install(watch_stdin=options.stop_on_stdin_close)
+    stop.install(watch_stdin=options.stop_on_stdin_close, stop_file=options.stop_file)
     verb: Verb = options.verb
+    file: ProgressFile | None = None
+    status, message = 1, "ended by an error of the program"
     try:
-        status = verb(options, stop.checking(display), stop)
+        file = told_to(options.progress_file, arguments)
+        reporter = display if file is None else both(display, file)
+        status, message = verb(options, stop.checking(reporter), stop), ""
     except SelfsegError as error:
-        display.close()
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+        status, message = error.exit_code, str(error)
     except KeyboardInterrupt:
+        status, message = 130, "stopped; give the same command again to go on from here"
+    except BaseException as error:
+        message = f"{type(error).__name__}: {error}"
+        raise
+    finally:
         display.close()
-        sys.stderr.write("stopped; give the same command again to go on from here\n")
-        return 130
-    display.close()
+        if file is not None:
+            file.end(status, message)
+    if message:
+        sys.stderr.write(f"{message}\n")
     return status

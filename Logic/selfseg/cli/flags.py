@@ -32,6 +32,28 @@ def seconds(text: str) -> float:
     return total
 
 
+def count(text: str) -> int:
+    """Reads a whole number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """Reads a whole number that may be 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+    return int(text)
+
+
 @dataclass(frozen=True)
 class Flag:
     """One option: how argparse reads it, and how it is handed on.
@@ -72,18 +94,18 @@ class Flag:
 
 
 DEVICE = Flag("--device", {"choices": DEVICES, "default": "auto"})
-WORKERS = Flag("--workers", {"type": int, "help": "processes (default: by cores and memory)"})
+WORKERS = Flag("--workers", {"type": count, "help": "processes (default: by cores and memory)"})
 
 TRAINING = (
-    Flag("--epochs", {"type": int}),
-    Flag("--iterations", {"type": int, "help": "per epoch"}),
+    Flag("--epochs", {"type": count}),
+    Flag("--iterations", {"type": count, "help": "per epoch"}),
     DEVICE,
     WORKERS,
 )
 """Of `train`, `run` and `launch`, arguments of the pipeline's functions."""
 
 HOW = (
-    Flag("--seed", {"type": int, "default": 0}),
+    Flag("--seed", {"type": natural, "default": 0}),
     Flag(
         "--deterministic",
         {"action": "store_true", "help": "the same weights to the last bit every time; slower"},
@@ -111,7 +133,7 @@ HOW = (
     Flag(
         "--validate-every",
         {
-            "type": int,
+            "type": natural,
             "default": 0,
             "metavar": "EPOCHS",
             "help": "segment and score whole validation cases while training",
@@ -130,11 +152,15 @@ HOW = (
     ),
     Flag(
         "--start-from",
-        {"type": Path, "metavar": "PROJECT", "help": "trained weights to begin with"},
+        {
+            "type": Path,
+            "metavar": "MODEL",
+            "help": "trained weights to begin with: of a project, a bundle or the library",
+        },
     ),
     Flag(
         "--micro-batch",
-        {"type": int, "metavar": "N", "help": "samples at a time, where memory is short"},
+        {"type": count, "metavar": "N", "help": "samples at a time, where memory is short"},
     ),
     Flag("--tensorboard", {"action": "store_true", "help": "also write TensorBoard's files"}),
 )

@@ -117,6 +117,7 @@ def show_model(options: argparse.Namespace, reporter: Reporter, stop: StopReques
         ("created", card.created),
         ("channels", ", ".join(bundle.description.channel_names)),
         *(("votes", f"{m.configuration}, fold {', '.join(m.folds)}") for m in bundle.members),
+        ("predicted quality", _predicted_quality(bundle)),
         *((f"  {key}", text) for key, text in card.provenance.items()),
     ]
     for name, text in lines:
@@ -290,6 +291,21 @@ def _library(options: argparse.Namespace) -> Library:
 
 def _licence(bundle: ModelBundle) -> str:
     return bundle.card.licence or "licence not stated"
+
+
+def _predicted_quality(bundle: ModelBundle) -> str:
+    """Whether the quality of new segmentations is predicted, and how far to trust that."""
+    from ..quality.ranking import track_record
+
+    if bundle.quality is None:
+        return "no"
+    record = track_record(bundle.quality)
+    if record.note or record.dice.spearman is None:
+        return f"yes; {record.note}"
+    return (
+        f"yes; ranks held-out cases with a correlation of {record.dice.spearman:.2f} "
+        f"(95% interval {record.dice.low:.2f} to {record.dice.high:.2f})"
+    )
 
 
 def _summary(entry: LibraryEntry) -> dict[str, Any]:

@@ -9,7 +9,17 @@ from pathlib import Path
 from .. import __version__
 from ..console import StopRequest
 from ..domain.events import Reporter
-from . import launching, model_verbs, predicting, selecting, serving, verbs
+from . import (
+    collecting,
+    exporting,
+    launching,
+    model_verbs,
+    predicting,
+    reviewing,
+    selecting,
+    serving,
+    verbs,
+)
 from .flags import (
     DEVICE,
     HOW,
@@ -19,6 +29,7 @@ from .flags import (
     WORKERS,
     add_dataset_and_project,
     add_flags,
+    count,
     seconds,
 )
 
@@ -40,6 +51,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="bar: for people (default); json: one event per line on standard output",
     )
     common.add_argument("--stop-on-stdin-close", action="store_true", help=argparse.SUPPRESS)
+    common.add_argument(
+        "--progress-file", type=Path, metavar="FILE", help="also append every event to this file"
+    )
+    common.add_argument(
+        "--stop-file", type=Path, metavar="FILE", help="stop when this file appears"
+    )
     parsers = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     def verb(name: str, function: Verb, text: str) -> argparse.ArgumentParser:
@@ -56,6 +73,14 @@ def make_parser() -> argparse.ArgumentParser:
     check = verb("check", verbs.check, "Name every fault of a data set, with its cure.")
     check.add_argument("dataset", type=Path, metavar="DATASET")
 
+    collecting.add_options(
+        verb(
+            "collect",
+            collecting.collect,
+            "Make a data set of segmented scans, as Slicer saves them.",
+        )
+    )
+
     fingerprint = verb("fingerprint", verbs.fingerprint, "Measure the training cases.")
     add_dataset_and_project(fingerprint)
     add_flags(fingerprint, (WORKERS,))
@@ -71,6 +96,11 @@ def make_parser() -> argparse.ArgumentParser:
     plan.add_argument("--dataset-json", type=Path, help="goes with --fingerprint")
     plan.add_argument("--format", choices=("selfseg", "nnunet"), default="selfseg")
     plan.add_argument("-o", "--output", type=Path, help="also write the plan to this file")
+    plan.add_argument(
+        "--explain",
+        action="store_true",
+        help="in plain words, with the time and memory that training takes on this machine",
+    )
     add_flags(plan, (WORKERS,))
 
     preprocess = verb("preprocess", verbs.preprocess, "Crop, normalise and resample every case.")
@@ -90,7 +120,7 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("-c", "--configuration", required=True)
     train.add_argument("-f", "--fold", required=True, help="0, 1, ... or all")
     train.add_argument(
-        "--gpus", type=int, default=1, metavar="N", help="graphics cards that train together"
+        "--gpus", type=count, default=1, metavar="N", help="graphics cards that train together"
     )
     add_flags(train, (*TRAIN, *TRAINING, *HOW))
 
@@ -125,9 +155,24 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--plan", help="use this plan of the project as it stands")
     run.add_argument("--time-budget", type=seconds, help="for the whole command, as 10m or 2h")
     run.add_argument("--checkpoint", choices=("final", "best"), default="final")
+    run.add_argument(
+        "--install",
+        action="store_true",
+        help="then choose the best model, see `select`, and take it into the library",
+    )
+    run.add_argument("--model-name", metavar="NAME", help="in the library (default: the data's)")
+    run.add_argument(
+        "--library", type=Path, metavar="DIR", help="folder of the library (default: the user's)"
+    )
     add_flags(run, PLANNER)
     add_flags(run, (*TRAINING, *HOW))
 
+    exporting.add_options(
+        verb("export", exporting.export, "Write segmentations as files of other programs.")
+    )
+    reviewing.add_options(
+        verb("review-log", reviewing.review_log, "Show what reviewers have decided.")
+    )
     launching.add_options(
         verb("launch", launching.launch, "Train many folds and configurations side by side.")
     )

@@ -95,6 +95,12 @@ def add_options(predict: argparse.ArgumentParser) -> None:
         action="store_true",
         help="look first where the structures are, and predict only there in full",
     )
+    how.add_argument(
+        "--precision",
+        choices=("auto", "float32"),
+        default="auto",
+        help="auto: half precision where the machine computes it natively (default)",
+    )
     how.add_argument("--memory", type=memory, metavar="4GB", help="what the process may use")
     how.add_argument("--backend", choices=("torch", "onnx"), help="default: the model's")
     # "openvino" is ONNX Runtime's; the others are both backends'.
@@ -130,6 +136,7 @@ def predict(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) 
             cure="see `selfseg predict --help`",
         )
     from .. import pipeline
+    from ..stages.predictions import Predictions
 
     written = pipeline.predict(
         options.model,
@@ -150,12 +157,15 @@ def predict(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) 
         backend=options.backend,
         library=options.library,
         device=options.device,
+        precision=options.precision,
         reporter=reporter,
         should_stop=stop,
     )
     if options.progress != "json":
         for path in written:
             print(path)
+        for line in Predictions(options.output).flagged(written):
+            print(line)
     return 0
 
 

@@ -114,6 +114,11 @@ def lines_of(selection: Selection) -> list[str]:
             lines.append(
                 f"+ {trial.step.kind} of {names}: {_number(trial.before)} -> {_number(trial.after)}"
             )
+    if selection.atlas is not None:
+        lines.append(
+            f"+ {len(selection.atlas.cases)} training cases vote as atlases when the project "
+            "predicts; a bundle leaves them out"
+        )
     lines.append(f"selected, on {selection.cases} held-out cases: Dice {_number(selection.dice)}")
     return lines
 

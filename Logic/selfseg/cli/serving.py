@@ -32,9 +32,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--unload-after",
-        type=seconds,
+        type=_time_or_never,
+        default=seconds("10m"),
         metavar="TIME",
-        help="forget the models after so long without a request (default: keep them)",
+        help="forget the models after so long without a request, or never (default 10m)",
     )
 
 
@@ -72,3 +73,7 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is too few; at least 1")
     return number
+
+
+def _time_or_never(text: str) -> float | None:
+    return None if text.strip().lower() == "never" else seconds(text)

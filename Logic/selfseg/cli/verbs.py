@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from ..console import StopRequest
 from ..domain.errors import UsageError
 from ..domain.events import Reporter
 from .flags import DEVICE, HOW, PLANNER, TRAIN, TRAINING, WORKERS, keywords, words
+
+if TYPE_CHECKING:
+    from ..domain.plan import Plan
 
 
 def demo(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
@@ -82,9 +86,36 @@ def plan(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> 
         from ..stages.plan_files import write_plan_file
 
         write_plan_file(options.output, plan, options.format)
-    for decision in plan.decisions:
-        print(f"{decision.what}: {decision.value}\n    {decision.reason}")
+    if options.explain:
+        _explain(options, plan, reporter)
+    else:
+        for decision in plan.decisions:
+            print(f"{decision.what}: {decision.value}\n    {decision.reason}")
     return 0
+
+
+def _explain(options: argparse.Namespace, plan: Plan, reporter: Reporter) -> None:
+    from ..io.datasets import open_dataset
+    from ..io.project import Project
+    from ..stages.explain import explain_plan
+
+    project, data = Project.open(options.project), open_dataset(options.dataset)
+    told = explain_plan(project, data, plan, device=options.device, reporter=reporter)
+    reporter(told)
+    if options.progress == "json":
+        return
+    for topic in told.topics:
+        print(f"{topic['title']}\n    {topic['text']}")
+    for configuration in told.configurations:
+        print(
+            f"{configuration['name']}: about {configuration['seconds_per_step']:.2g} s per step, "
+            f"{_size(configuration['memory_bytes'])} of memory"
+        )
+    print(f"preprocessed cases: about {_size(told.disk_bytes)} on disk")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _plan_from_files(options: argparse.Namespace) -> int:
@@ -191,6 +222,20 @@ def run(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> i
         started=options.started,
         **keywords((*PLANNER, *TRAINING), options),
     )
+    if options.install:
+        from ..registry.library import Library, default_library
+        from ..stages.finish import install_best
+
+        install_best(
+            project.folder,
+            Library(options.library or default_library()),
+            name=options.model_name,
+            checkpoint=options.checkpoint,
+            device=options.device,
+            workers=options.workers,
+            reporter=reporter,
+            should_stop=stop,
+        )
     if options.progress != "json":
         print(json.dumps({"project": str(project.folder), "report": str(project.report_file)}))
     return 0

@@ -14,6 +14,7 @@ from .dataset import DatasetDescription
 from .errors import ModelError
 from .fingerprint import Fingerprint
 from .plan import ConfigurationPlan, Plan
+from .quality import QualityModel
 
 __all__ = [
     "Appearance",
@@ -224,6 +225,8 @@ class ModelBundle:
         calibration: of the probabilities.
         scores: out-of-fold, in the form of `Scores.as_mapping`; None where unknown.
         fingerprint: of the training cases; new images are compared with it. None where unknown.
+        quality: what the quality of new segmentations is predicted with; None where nothing was
+            learned.
 
     Raises:
         ModelError: parts that do not belong together.
@@ -238,6 +241,7 @@ class ModelBundle:
     calibration: Calibration = field(default_factory=Calibration)
     scores: Mapping[str, Any] | None = None
     fingerprint: Fingerprint | None = None
+    quality: QualityModel | None = None
 
     def __post_init__(self) -> None:
         self._check_plans()
@@ -250,6 +254,14 @@ class ModelBundle:
                 ", ".join(structures[:20]),
                 ", ".join(shown[:20]) or "none",
                 "give one appearance per structure, in the order of the labels",
+            )
+        judged = () if self.quality is None else self.quality.structures
+        if not set(judged) <= set(structures):
+            raise _error(
+                "the quality is predicted of structures the model does not have",
+                ", ".join(structures[:20]),
+                ", ".join(sorted(set(judged) - set(structures))[:20]),
+                "learn it again with `selfseg select`",
             )
         for step in self.postprocessing:
             unknown = [name for name in step.structures if name not in structures]

@@ -135,6 +135,61 @@ class CaseFinished(Event):
     scores: dict[str, float | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class CasesFound(Event):
+    """The cases that there are to work on, in order, and those that an earlier run has done."""
+
+    identifiers: tuple[str, ...]
+    done: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaseFailed(Event):
+    """One case of several could not be worked on: the fields of its error. The others go on."""
+
+    identifier: str
+    what: str
+    expected: str = ""
+    found: str = ""
+    cure: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class PlanExplained(Event):
+    """A plan in plain words, with what training by it takes on this machine.
+
+    Args:
+        plan: its name.
+        topics: {"title", "text", "configuration" ("" for all)}, the most telling first.
+        configurations: that it recommends, each {"name", "seconds_per_step", "memory_bytes"}.
+        steps: of one training.
+        folds: of a full cross-validation.
+        disk_bytes: of the preprocessed cases of all configurations.
+    """
+
+    plan: str
+    topics: tuple[dict[str, str], ...]
+    configurations: tuple[dict[str, Any], ...]
+    steps: int
+    folds: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class ModelReady(Event):
+    """A trained model is in the library.
+
+    `dice` is the mean over structures of `cases` held-out cases, None where none was scored.
+    """
+
+    name: str
+    version: str
+    folder: str
+    dice: float | None = None
+    cases: int = 0
+
+
 Reporter = Callable[[Event], None]
 """Takes events as they happen. Called in the working thread; must return quickly."""
 
@@ -174,6 +229,10 @@ KINDS: Mapping[str, type[Event]] = {
         EpochFinished,
         ValidationFinished,
         CaseFinished,
+        CasesFound,
+        CaseFailed,
+        PlanExplained,
+        ModelReady,
     )
 }
 """Every kind of event by its name in JSON."""

@@ -11,6 +11,9 @@ Vector3 = tuple[float, float, float]
 Shape3 = tuple[int, int, int]
 Matrix3 = tuple[Vector3, Vector3, Vector3]
 
+VoxelRanges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""A box of voxels: for each array axis (Z, Y, X) the first index, and the one after the last."""
+
 IDENTITY: Matrix3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 SLICE_SPACING_2D = 999.0

@@ -20,6 +20,7 @@ from ..arrays.axis_weights import nearest_index
 from ..domain.case import FloatArray, PreprocessedCase, PreprocessRecord
 from ..domain.labels import LabelScheme
 from ..domain.plan import ConfigurationPlan
+from ..domain.stopping import Stop, never
 from .backend import Backend
 from .tiling import Tiling
 
@@ -101,9 +102,14 @@ class RecordingBackend:
         self.each = tuple(folds)
         self.decisions = FoldDecisions(len(self.each), labels)
 
-    def predict(self, batch: FloatArray, mirror_axes: tuple[int, ...] = ()) -> FloatArray:
+    def predict(
+        self,
+        batch: FloatArray,
+        mirror_axes: tuple[int, ...] = (),
+        should_stop: Stop = never,
+    ) -> FloatArray:
         """See `Backend.predict`."""
-        found = [fold.predict(batch, mirror_axes) for fold in self.each]
+        found = [fold.predict(batch, mirror_axes, should_stop) for fold in self.each]
         for tile in zip(*found, strict=True):
             self.decisions.add(tile)
         total = found[0]
@@ -123,6 +129,7 @@ def fold_dice(
     previous_values: Sequence[int] = (),
     step: float = 0.5,
     mirrorings: int = 1,
+    should_stop: Stop = never,
 ) -> dict[str, float | None]:
     """Mean Dice between the predictions of two folds, over all pairs of folds.
 
@@ -136,10 +143,14 @@ def fold_dice(
         previous_values: see `predict_slabs`.
         step: see `predict_slabs`.
         mirrorings: passes that each tile has taken; none is mirrored here.
+        should_stop: asked between passes through a network.
 
     Returns:
         by structure; None for one that no fold has found in the tiles. Nothing at all where
         the backend has one network.
+
+    Raises:
+        Cancelled: `should_stop` said so.
     """
     folds = folds_of(backend)
     if len(folds) < 2:
@@ -151,7 +162,7 @@ def fold_dice(
         tiles, on_network_grid(predicted, case.record), max(1, min(MOST_TILES, passes))
     ):
         tile = tiles.cut([(start, [])])
-        decisions.add([fold.predict(tile)[0] for fold in folds])
+        decisions.add([fold.predict(tile, (), should_stop)[0] for fold in folds])
     return decisions.dice()
 
 

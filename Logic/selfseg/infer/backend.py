@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..domain.case import FloatArray
 from ..domain.events import Reporter
 from ..domain.geometry import Shape3
+from ..domain.stopping import Stop, never
 
 Maps = NDArray[Any]
 """(Z, Y, X, M) floats of any width, the M values of a voxel side by side: features or logits."""
@@ -69,9 +70,17 @@ class Window(Protocol):
     """
 
     def add(
-        self, tiles: FloatArray, mirror_axes: tuple[int, ...], targets: Sequence[Sequence[Target]]
+        self,
+        tiles: FloatArray,
+        mirror_axes: tuple[int, ...],
+        targets: Sequence[Sequence[Target]],
+        should_stop: Stop = never,
     ) -> None:
-        """Runs the network on tiles (N, C, *patch), and adds each at all of its targets."""
+        """Runs the network on tiles (N, C, *patch), and adds each at all of its targets.
+
+        Raises:
+            Cancelled: `should_stop`, asked between passes through the network, said so.
+        """
         ...
 
     def finished(self, count: int) -> Maps:
@@ -116,7 +125,12 @@ class WindowPlan:
 class Backend(Protocol):
     """Runs a trained network, or the mean of several, on a batch of tiles."""
 
-    def predict(self, batch: FloatArray, mirror_axes: tuple[int, ...] = ()) -> FloatArray:
+    def predict(
+        self,
+        batch: FloatArray,
+        mirror_axes: tuple[int, ...] = (),
+        should_stop: Stop = never,
+    ) -> FloatArray:
         """Logits of a batch of tiles.
 
         The backend mirrors, not the engine, so that the mean is taken where the tile is.
@@ -125,9 +139,13 @@ class Backend(Protocol):
             batch: (N, C, *patch) float32.
             mirror_axes: spatial axes (0 is the patch's first); the result is the mean over
                 all tiles mirrored on the subsets of these (`mirror_subsets`), mirrored back.
+            should_stop: asked between passes through the network.
 
         Returns:
             (N, K, *patch) float32.
+
+        Raises:
+            Cancelled: `should_stop` said so.
         """
         ...
 

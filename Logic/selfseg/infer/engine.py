@@ -15,15 +15,15 @@ channel per label value, made tile by tile: as a whole they would often fill the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..domain.case import FloatArray, PreprocessedCase
-from ..domain.errors import Cancelled
 from ..domain.events import Progress, Reporter, silent
 from ..domain.plan import ConfigurationPlan
+from ..domain.stopping import Stop, check_stop, never
 from .backend import Backend, Head, MappingBackend, Maps, Window, WindowPlan, mirror_subsets
 from .host_window import HostWindow
 from .memory import Need, choose, host_memory_at_hand
@@ -94,7 +94,7 @@ def predict_slabs(
     options: TileOptions = STANDARD,
     further_bytes: int = 0,
     reporter: Reporter = silent,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Stop = never,
 ) -> Iterator[Slab]:
     """Predicts a whole case, slab by slab along z.
 
@@ -108,8 +108,8 @@ def predict_slabs(
             channels, in this order; none without a cascade.
         options: how tiles are taken.
         further_bytes: what the caller will need besides, for the memory budget.
-        reporter: is told after every batch (stage "tiles").
-        should_stop: polled between batches.
+        reporter: is told before the first batch, and after every one (stage "tiles").
+        should_stop: asked between passes through the network.
 
     Yields:
         Every slice once, in ascending order, at the plan's spacing.
@@ -128,14 +128,16 @@ def predict_slabs(
     mapping = isinstance(backend, MappingBackend)
     at_once = max(1, plan.passes // 2 ** len(axes)) if mapping else plan.passes
     count, done, began = tiles.count, 0, time.monotonic()
+    check_stop(should_stop)
+    reporter(Progress("tiles", 0, count, detail=case.identifier))
     with _open(backend, plan, head_count, reporter) as window:
         for rows in tiles.row_groups(rows_at_once):
             origin = tiles.z.starts[rows.start]
             for group in tiles.batches(rows, origin, at_once):
-                if should_stop():
-                    raise Cancelled("prediction was stopped", cure="run the same command again")
-                window.add(tiles.cut(group), axes, [targets for _, targets in group])
-                done += sum(len(targets) for _, targets in group)
+                check_stop(should_stop)
+                targets = [places for _, places in group]
+                window.add(tiles.cut(group), axes, targets, should_stop)
+                done += sum(map(len, targets))
                 remaining = (time.monotonic() - began) / done * (count - done)
                 reporter(Progress("tiles", done, count, remaining, case.identifier))
             following = rows.stop < len(tiles.z.starts)
@@ -156,7 +158,7 @@ def predict_logits(
     previous_values: Sequence[int] = (),
     options: TileOptions = STANDARD,
     reporter: Reporter = silent,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Stop = never,
 ) -> FloatArray:
     """Predicts a whole case at once; for many classes `predict_slabs` takes less memory.
 

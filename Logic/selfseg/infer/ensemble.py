@@ -24,6 +24,7 @@ from ..domain.case import FloatArray, IntArray, PreprocessRecord
 from ..domain.errors import ModelError
 from ..domain.geometry import Shape3, Vector3
 from ..domain.labels import LabelScheme
+from ..domain.stopping import Stop, check_stop, never
 from .backend import Head, Maps
 from .confidence import EntropyMeter, probabilities_of
 from .engine import Slab
@@ -94,7 +95,10 @@ class Vote:
 
 
 def decide(
-    votes: Sequence[Vote], labels: LabelScheme, meter: EntropyMeter | None = None
+    votes: Sequence[Vote],
+    labels: LabelScheme,
+    meter: EntropyMeter | None = None,
+    should_stop: Stop = never,
 ) -> IntArray:
     """Decides every native voxel's label from the mean probabilities.
 
@@ -105,11 +109,13 @@ def decide(
         votes: on one image; their grids may differ.
         labels: which head means which label value.
         meter: is given the mean probabilities of some voxels; made for the cropped grid.
+        should_stop: asked between slices.
 
     Returns:
         (Z, Y, X) of the native grid, in the smallest unsigned type that holds the labels.
 
     Raises:
+        Cancelled: `should_stop` said so.
         ModelError: the members have not seen the same part of the image.
     """
     record = _common_crop(votes)
@@ -134,7 +140,7 @@ def decide(
                 looked_at.append(np.ascontiguousarray(some))
         return looked_at
 
-    for looked_at in _in_threads(one, target.shape[0]):
+    for looked_at in _in_threads(one, target.shape[0], should_stop):
         if meter is not None:
             for probabilities in looked_at:
                 meter.add(probabilities)
@@ -142,9 +148,13 @@ def decide(
 
 
 def mean_probabilities(
-    votes: Sequence[Vote], labels: LabelScheme, temperature: float
+    votes: Sequence[Vote], labels: LabelScheme, temperature: float, should_stop: Stop = never
 ) -> Iterator[FloatArray]:
-    """The mean probabilities (Y, X, K) on the grid of the first vote, slice by slice."""
+    """The mean probabilities (Y, X, K) on the grid of the first vote, slice by slice.
+
+    Raises:
+        Cancelled: `should_stop`, asked between slices, said so.
+    """
     record = _common_crop(votes)
     shape, spacing = record.shape_after_resampling, record.spacing_after
     grids = [_Grid(vote, record, shape, spacing) for vote in votes]
@@ -153,7 +163,7 @@ def mean_probabilities(
         rows = [part for _, part in _mean_rows(grids, z, labels, temperature)]
         return np.concatenate(rows)
 
-    yield from _in_threads(one, shape[0])
+    yield from _in_threads(one, shape[0], should_stop)
 
 
 class _Grid:
@@ -222,11 +232,13 @@ def _mean_rows(
         yield first, total
 
 
-def _in_threads(one: Callable[[int], Any], count: int) -> Iterator[Any]:
+def _in_threads(one: Callable[[int], Any], count: int, should_stop: Stop) -> Iterator[Any]:
     """The results for 0, 1, ... in order, few of them waiting."""
     with ThreadPoolExecutor(THREADS) as pool:
         for first in range(0, count, 2 * THREADS):
-            yield from pool.map(one, range(first, min(count, first + 2 * THREADS)))
+            for found in pool.map(one, range(first, min(count, first + 2 * THREADS))):
+                check_stop(should_stop)
+                yield found
 
 
 def _common_crop(votes: Sequence[Vote]) -> PreprocessRecord:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..domain.case import FloatArray
 from ..domain.errors import ModelError
+from ..domain.stopping import Stop, check_stop, never
 from .backend import Backend, Maps, Target, WindowPlan, weighted
 
 
@@ -29,16 +30,22 @@ class HostWindow:
         self.sums: Maps = np.zeros((*plan.shape, head_count), dtype)
 
     def add(
-        self, tiles: FloatArray, mirror_axes: tuple[int, ...], targets: Sequence[Sequence[Target]]
+        self,
+        tiles: FloatArray,
+        mirror_axes: tuple[int, ...],
+        targets: Sequence[Sequence[Target]],
+        should_stop: Stop = never,
     ) -> None:
         """See `Window.add`.
 
         Raises:
+            Cancelled: `should_stop` said so.
             ModelError: the backend's logits have another shape than the plan's.
         """
         for first in range(0, len(tiles), self.plan.passes):
+            check_stop(should_stop)
             batch = tiles[first : first + self.plan.passes]
-            predicted = self.backend.predict(batch, mirror_axes)  # (N, K, *patch)
+            predicted = self.backend.predict(batch, mirror_axes, should_stop)  # (N, K, *patch)
             for maps, places in zip(predicted, targets[first : first + len(batch)], strict=True):
                 check_shape(maps.shape, (self.sums.shape[-1], *self.plan.patch))
                 whole = maps if maps.ndim == 4 else maps[:, None]  # (K, z, y, x)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..domain.case import FloatArray
 from ..domain.errors import ModelError, UsageError
+from ..domain.stopping import Stop, check_stop, never
 from ..io.onnx_graphs import INPUT, OUTPUT
 from .engine import mirror_subsets
 
@@ -78,10 +79,16 @@ class OnnxBackend:
             alone.append(one)
         return tuple(alone)
 
-    def predict(self, batch: FloatArray, mirror_axes: tuple[int, ...] = ()) -> FloatArray:
+    def predict(
+        self,
+        batch: FloatArray,
+        mirror_axes: tuple[int, ...] = (),
+        should_stop: Stop = never,
+    ) -> FloatArray:
         """Logits (N, K, *patch) of tiles (N, C, *patch); see `engine.Backend`.
 
         Raises:
+            Cancelled: `should_stop`, asked between passes through a graph, said so.
             ModelError: the tiles have another shape than the graph's, or ONNX Runtime failed.
         """
         if batch.ndim < 3 or batch.shape[1:] != self.input_shape:
@@ -97,6 +104,7 @@ class OnnxBackend:
             axes = tuple(axis + 2 for axis in subset)
             tiles = np.ascontiguousarray(np.flip(batch, axes) if axes else batch, np.float32)
             for session in self.sessions:
+                check_stop(should_stop)
                 logits = _run(session, tiles)
                 if axes:
                     logits = np.flip(logits, axes)

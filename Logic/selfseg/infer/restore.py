@@ -26,6 +26,7 @@ from ..domain.case import FloatArray, IntArray, PreprocessRecord
 from ..domain.errors import ModelError
 from ..domain.geometry import Shape3
 from ..domain.labels import LabelScheme
+from ..domain.stopping import Stop, check_stop, never
 from .backend import Head, Maps
 from .engine import Slab
 
@@ -48,6 +49,7 @@ class Restoration:
         coarse: the axis that takes its nearest slice in place of interpolation, or None.
         labels: which head means which label value.
         head: what turns maps into logits; None where they are the logits.
+        should_stop: asked between slices of the grid.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class Restoration:
         coarse: int | None,
         labels: LabelScheme,
         head: Head | None = None,
+        should_stop: Stop = never,
     ) -> None:
         self.shape = shape
         self.target = target
         self.coarse = coarse
         self.head = head
+        self.should_stop = should_stop
         self.regions = labels.has_regions
         self.values = head_values(labels).astype(target.dtype)
         self.taps = (nearest_taps if coarse == 0 else linear_taps)(shape[0], target.shape[0])
@@ -73,6 +77,7 @@ class Restoration:
         """Decides all slices that this slab completes; slabs come in ascending order.
 
         Raises:
+            Cancelled: `should_stop` said so.
             ModelError: the maps do not fit the grid or the labels.
         """
         found = slab.maps.shape[-1] if self.head is None else len(self.head.bias)
@@ -84,7 +89,8 @@ class Restoration:
         ready = int(np.searchsorted(self.taps.high, self.seen))  # ascending
         todo = range(self.done, ready)
         with products_in_one_thread(), ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(lambda z: self._decide_slice(z, slab), todo))
+            for _ in pool.map(lambda z: self._decide_slice(z, slab), todo):
+                check_stop(self.should_stop)  # the slices that have not begun are left out
         self.done = ready
         self.last = np.array(slab.maps[-1])
 
@@ -151,15 +157,19 @@ def empty_label_map(record: PreprocessRecord, labels: LabelScheme) -> tuple[IntA
 
 
 def native_restoration(
-    record: PreprocessRecord, labels: LabelScheme, head: Head | None = None
+    record: PreprocessRecord,
+    labels: LabelScheme,
+    head: Head | None = None,
+    should_stop: Stop = never,
 ) -> tuple[IntArray, Restoration]:
     """An empty label map (Z, Y, X) of the native grid, and what fills it.
 
-    See `empty_label_map`.
+    See `empty_label_map`, and `Restoration` for `should_stop`.
     """
     native, view = empty_label_map(record, labels)
     coarse = separate_axis(record.spacing_after, record.spacing_before)
-    return native, Restoration(record.shape_after_resampling, view, coarse, labels, head)
+    shape = record.shape_after_resampling
+    return native, Restoration(shape, view, coarse, labels, head, should_stop)
 
 
 def next_stage_restoration(

@@ -11,8 +11,13 @@ from typing import TypeVar
 
 import torch
 
+from ..domain.stopping import Stop, check_stop, never
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+ASK_SECONDS = 0.02
+"""Between two looks whether to stop, while the lanes compute."""
 
 
 @contextmanager
@@ -43,20 +48,34 @@ def open_lanes(count: int) -> Iterator[Executor | None]:
 
 
 def in_lanes(
-    pool: Executor, work: Callable[[Job], Result], jobs: Sequence[Job], at_once: int
+    pool: Executor,
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    at_once: int,
+    should_stop: Stop = never,
 ) -> Iterator[Result]:
     """The results in the order of the jobs; no more than `at_once` are begun and not taken.
 
     Where one fails the others that have begun are waited for, so that their memory is free.
+
+    Raises:
+        Cancelled: `should_stop`, asked in this thread while the lanes compute, said so.
     """
     waiting: deque[Future[Result]] = deque()
+
+    def next_result() -> Result:
+        future = waiting[0]
+        while not wait([future], ASK_SECONDS).done:
+            check_stop(should_stop)
+        return waiting.popleft().result()
+
     try:
         for job in jobs:
             if len(waiting) == at_once:
-                yield waiting.popleft().result()
+                yield next_result()
             waiting.append(pool.submit(work, job))
         while waiting:
-            yield waiting.popleft().result()
+            yield next_result()
     finally:
         for future in waiting:
             future.cancel()

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..domain.case import FloatArray
 from ..domain.errors import ModelError
 from ..domain.events import Notice, Reporter
+from ..domain.stopping import Stop, never
 from ..network.heap import freed_memory_kept
 from .backend import Maps, Target, WindowPlan
 from .host_window import check_shape
@@ -58,11 +59,16 @@ class TorchWindow:
         self.sums = sums  # (M, Z, Y, X), in whatever order of memory
 
     def add(
-        self, tiles: FloatArray, mirror_axes: tuple[int, ...], targets: Sequence[Sequence[Target]]
+        self,
+        tiles: FloatArray,
+        mirror_axes: tuple[int, ...],
+        targets: Sequence[Sequence[Target]],
+        should_stop: Stop = never,
     ) -> None:
         """See `Window.add`.
 
         Raises:
+            Cancelled: `should_stop` said so.
             ModelError: a single tile does not fit the memory, or its maps do not fit the plan.
         """
         first = 0
@@ -70,7 +76,7 @@ class TorchWindow:
             # With mirroring one tile is several passes already.
             count = max(1, self.passes // 2 ** len(mirror_axes))
             part = tiles[first : first + count]
-            maps = self._try_maps(part, mirror_axes)
+            maps = self._try_maps(part, mirror_axes, should_stop)
             if maps is None:
                 self._shrink()
                 continue
@@ -112,12 +118,13 @@ class TorchWindow:
         self.open.close()
 
     @torch.inference_mode()
-    def _try_maps(self, tiles: FloatArray, mirror_axes: tuple[int, ...]) -> list[Tensor] | None:
+    def _try_maps(
+        self, tiles: FloatArray, mirror_axes: tuple[int, ...], should_stop: Stop
+    ) -> list[Tensor] | None:
         """None where memory runs out; by then all that was computed is freed."""
         try:
-            return self.backend.mean_maps(
-                tiles, mirror_axes, self.passes, self.lanes if self.passes > 1 else None
-            )
+            lanes = self.lanes if self.passes > 1 else None
+            return self.backend.mean_maps(tiles, mirror_axes, self.passes, lanes, should_stop)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -12,50 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from numpy.typing import NDArray
 
 from ..domain.bundle import ModelBundle
-from ..domain.errors import FileFormatError, ModelError, SelfsegError
-from ..domain.fingerprint import Fingerprint
+from ..domain.errors import ModelError, SelfsegError
 from ..domain.network_shapes import weight_shapes
 from ..domain.plan import Plan
 from .archive_files import Archive, FileSource, write_archive
 from .atomic_files import write_bytes_atomically, written_atomically
+from .bundle_description import read_description, write_description
 from .bundle_layout import (
     BUNDLE_ENDING,
-    BUNDLE_FILE,
-    BUNDLE_SCHEMA,
-    FINGERPRINT_FILE,
-    LARGEST,
-    LARGEST_JSON,
     LICENCE_FILE,
     LIMITS,
     MANIFEST_FILE,
     MANIFEST_SCHEMA,
     REPORT_FILE,
-    SCORES_FILE,
-    SCORES_SCHEMA,
-    BundleFile,
     FileRecord,
     Manifest,
-    ScoresForm,
     WeightsKey,
     check_digest,
     check_files,
     check_is_bundle,
     digest_of,
-    plan_file,
     read_manifest,
     weights_key,
 )
 from .checked_weights import Shape, check_weights, largest_file, read_checked_weights
 from .folder_files import FolderFiles
-from .json_files import read_json, write_json
+from .json_files import write_json
 from .member_names import refused
-from .project import FINGERPRINT_SCHEMA, PLAN_SCHEMA
 from .staged_folders import check_free, check_space, commit_folder, staged_folder
-from .usable_plan import check_labels, check_usable
 from .weights import write_weights
 
 __all__ = ["BUNDLE_ENDING", "StoredBundle", "WeightsKey", "install_bundle", "pack_bundle",
@@ -154,7 +141,7 @@ def read_bundle(folder: Path) -> StoredBundle:
     for record in manifest.files:
         if record.path.endswith(".json"):
             check_digest(folder, record, digest_of(folder / record.path))
-    stored = StoredBundle(folder, _read_description(folder, manifest), manifest)
+    stored = StoredBundle(folder, read_description(folder, manifest), manifest)
     _check_networks(stored)
     return stored
 
@@ -186,7 +173,7 @@ def write_bundle(
     """
     target = Path(target)
     with staged_folder(target) as stage:
-        _write_description(stage, bundle)
+        write_description(stage, bundle)
         for key, arrays in weights:
             if key.plan not in bundle.plans:
                 raise _unwanted(target, key)
@@ -282,79 +269,6 @@ def _source(path: Path) -> Iterator[FileSource]:
     archive: AbstractContextManager[Archive] = Archive(path, LIMITS)
     with archive as files:
         yield files
-
-
-def _read_description(folder: Path, manifest: Manifest) -> ModelBundle:
-    file = read_json(
-        folder / BUNDLE_FILE, BundleFile, schema=BUNDLE_SCHEMA, max_bytes=LARGEST[BUNDLE_FILE]
-    )
-    listed = manifest.by_name
-    plans: dict[str, Plan] = {}
-    wanted = {plan_file(name): name for name in file.plans}
-    there = {name for name in listed if name.startswith("plans/")}
-    if wanted.keys() != there:
-        raise refused(
-            folder, "other plans than its description names",
-            f"{', '.join(sorted(there)) or 'none'}; named: {', '.join(sorted(wanted)) or 'none'}",
-        )  # fmt: skip
-    check_labels(file.description.labels, file.description.channel_names)
-    for path, name in wanted.items():
-        plans[name] = read_json(folder / path, Plan, schema=PLAN_SCHEMA, max_bytes=LARGEST_JSON)
-        check_usable(plans[name])
-    fingerprint = scores = None
-    if FINGERPRINT_FILE in listed:
-        fingerprint = read_json(
-            folder / FINGERPRINT_FILE, Fingerprint, schema=FINGERPRINT_SCHEMA,
-            max_bytes=LARGEST_JSON,
-        )  # fmt: skip
-    if SCORES_FILE in listed:
-        scores = _read_scores(folder / SCORES_FILE)
-    return ModelBundle(
-        file.card,
-        file.description,
-        plans,
-        file.members,
-        file.appearances,
-        file.postprocessing,
-        file.calibration,
-        scores,
-        fingerprint,
-    )
-
-
-def _read_scores(path: Path) -> dict[str, Any]:
-    scores: dict[str, Any] = read_json(path, dict, schema=SCORES_SCHEMA, max_bytes=LARGEST_JSON)
-    try:
-        msgspec.convert(scores, ScoresForm, strict=True)
-    except msgspec.ValidationError as error:
-        raise FileFormatError(
-            "these are no scores",
-            expected="means by structure and metric, as `selfseg evaluate` writes them",
-            found=str(error),
-            cure="export the model again",
-            path=path,
-        ) from error
-    return scores
-
-
-def _write_description(stage: Path, bundle: ModelBundle) -> None:
-    file = BundleFile(
-        bundle.card,
-        bundle.description,
-        tuple(bundle.plans),
-        bundle.members,
-        bundle.appearances,
-        bundle.postprocessing,
-        bundle.calibration,
-    )
-    write_json(stage / BUNDLE_FILE, file, schema=BUNDLE_SCHEMA)
-    for name, plan in bundle.plans.items():
-        check_usable(plan)
-        write_json(stage / plan_file(name), plan, schema=PLAN_SCHEMA)
-    if bundle.fingerprint is not None:
-        write_json(stage / FINGERPRINT_FILE, bundle.fingerprint, schema=FINGERPRINT_SCHEMA)
-    if bundle.scores is not None:
-        write_json(stage / SCORES_FILE, bundle.scores, schema=SCORES_SCHEMA)
 
 
 def _check_networks(stored: StoredBundle) -> None:

@@ -3,7 +3,7 @@
     bundle.json                                     everything but what follows
     plans/<plan>.json
     weights/<plan>/<configuration>/fold_<k>.safetensors
-    fingerprint.json, scores.json                   where they are known
+    fingerprint.json, scores.json, quality.json     where they are known
     LICENSE.txt, report.html                        for people
     manifest.json                                   size and SHA-256 of every other file
 
@@ -32,9 +32,11 @@ BUNDLE_ENDING = ".selfseg"
 BUNDLE_SCHEMA = "selfseg.bundle/1"
 MANIFEST_SCHEMA = "selfseg.bundle-manifest/1"
 SCORES_SCHEMA = "selfseg.scores/1"
+QUALITY_SCHEMA = "selfseg.quality/1"
 
 BUNDLE_FILE, MANIFEST_FILE = "bundle.json", "manifest.json"
 FINGERPRINT_FILE, SCORES_FILE = "fingerprint.json", "scores.json"
+QUALITY_FILE = "quality.json"
 LICENCE_FILE, REPORT_FILE = "LICENSE.txt", "report.html"
 
 _PART = r"[^/]{1,180}"
@@ -48,6 +50,7 @@ LARGEST: Mapping[str, int] = {
     BUNDLE_FILE: 4 * 2**20,
     FINGERPRINT_FILE: LARGEST_JSON,
     SCORES_FILE: LARGEST_JSON,
+    QUALITY_FILE: LARGEST_JSON,
     LICENCE_FILE: 2**20,
     REPORT_FILE: 128 * 2**20,
 }

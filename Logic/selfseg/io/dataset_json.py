@@ -9,6 +9,8 @@ from typing import Any
 from ..domain.dataset import DatasetDescription, Fault
 from ..domain.errors import DatasetError
 from ..domain.labels import LabelScheme
+from .dataset_appearance import EXAMPLE, with_appearance
+from .dataset_appearance import KEY as APPEARANCE
 from .image_endings import IMAGE_ENDINGS
 
 FILE_NAME = "dataset.json"
@@ -224,6 +226,10 @@ def _labels(mapping: Mapping[str, Any], faults: _Faults) -> LabelScheme | None:
         )
         return None
     _check_convention(entries, scheme, faults)
+    if APPEARANCE in mapping:
+        scheme, wrong = with_appearance(scheme, mapping[APPEARANCE])
+        if wrong:
+            faults.wrong_type(APPEARANCE, f"for example {EXAMPLE}", wrong, severity="warning")
     return scheme
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 
 from ..domain.errors import ImageError
 from ..domain.geometry import SLICE_SPACING_2D, Geometry, Matrix3
-from .nifti_files import read_nifti_header, read_voxels
+from .nifti_files import NiftiHeader, read_nifti_header, read_voxels
+from .stored_voxels import require_room, require_whole
 
 sitk: Any = SimpleITK
 """SimpleITK's wrappers carry no types."""
@@ -25,6 +28,9 @@ Array = NDArray[Any]
 SHEAR_TOLERANCE = 1e-3
 """Largest cosine between image axes that is straightened instead of refused: 0.25 mm over
 25 cm. ITK's NIfTI reader refuses from about 5e-4 on, `Geometry` from this value on."""
+
+_SPEAKER = re.compile(r"^(sitk::ERROR|ITK ERROR): |\w+ ?\(0x[0-9a-f]+\): ")
+"""What ITK puts before its messages."""
 
 _ENVIRONMENT_LOCK = threading.Lock()
 
@@ -43,8 +49,8 @@ def read_itk(path: Path, dtype: Any = None) -> tuple[Array, Geometry]:
         ImageError: unreadable, cut off, not 2D to 4D, complex, or on a sheared grid.
     """
     header = read_nifti_header(path) if ".nii" in path.name.lower() else None
+    image = _header(path)
     if header is not None and header.voxel_type is not None:
-        image = _header(path)
         count = image.GetNumberOfComponents()
         size = image.GetSize()[::-1]
         shape = (count, *size) if count > 1 else size
@@ -53,6 +59,7 @@ def read_itk(path: Path, dtype: Any = None) -> tuple[Array, Geometry]:
         except (ValueError, OverflowError, MemoryError) as error:
             raise _unreadable(path, error) from error
     else:
+        require_whole(path, _claimed(image, header)[0])
         image = _tolerantly(path, lambda: sitk.ReadImage(str(path)))
         count = image.GetNumberOfComponentsPerPixel()
         voxels = sitk.GetArrayViewFromImage(image)
@@ -79,8 +86,11 @@ def read_itk(path: Path, dtype: Any = None) -> tuple[Array, Geometry]:
         voxels = np.expand_dims(voxels, -3)
     if voxels.ndim == 3:
         voxels = voxels[None]
-    with np.errstate(over="ignore"):  # an overflow becomes infinity, which RawCase refuses
-        array = np.array(voxels, dtype=dtype or voxels.dtype.newbyteorder("="), order="C")
+    try:
+        with np.errstate(over="ignore"):  # an overflow becomes infinity, which RawCase refuses
+            array = np.array(voxels, dtype=dtype or voxels.dtype.newbyteorder("="), order="C")
+    except MemoryError as error:
+        raise _unreadable(path, error) from error
     return array, _geometry(path, image, (array.shape[1], array.shape[2], array.shape[3]))
 
 
@@ -93,6 +103,21 @@ def itk_channel_count(path: Path) -> int:
     header = _header(path)
     count = int(header.GetNumberOfComponents())
     return count * int(header.GetSize()[3]) if header.GetDimension() == 4 else count
+
+
+def itk_grid(path: Path) -> tuple[int, Geometry]:
+    """How many channels a file holds, and its grid, from its header alone.
+
+    Raises:
+        ImageError: the header is unreadable, or the grid is sheared.
+    """
+    header = _header(path)
+    count, size = int(header.GetNumberOfComponents()), [int(n) for n in header.GetSize()]
+    if len(size) == 4:
+        count *= size[3]
+    elif len(size) == 2:
+        size.append(1)
+    return count, _geometry(path, header, (size[2], size[1], size[0]))
 
 
 def write_itk(path: Path, labels: Array, geometry: Geometry) -> None:
@@ -145,7 +170,30 @@ def _header(path: Path) -> Any:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     _tolerantly(path, reader.ReadImageInformation)
+    nifti = read_nifti_header(path) if ".nii" in path.name.lower() else None
+    if nifti is not None and nifti.lacks_spacing:
+        raise ImageError(
+            "the image has no valid voxel spacing",
+            expected="three positive spacings in mm",
+            found="zero, or what is no number, in the NIfTI header",
+            cure="write the right spacing into the file's header",
+            path=path,
+        )
+    require_room(path, *_claimed(reader, nifti))
     return reader
+
+
+def _claimed(reader: Any, nifti: NiftiHeader | None) -> tuple[int, int]:
+    """The bytes of voxels that a header claims, and how many numbers they are."""
+    count = int(reader.GetNumberOfComponents())
+    numbers = count * math.prod(reader.GetSize())
+    if nifti is not None:
+        return nifti.data_end - nifti.data_start, numbers  # ITK tells the type after scaling
+    kind = reader.GetPixelID()
+    vector = "vector" in sitk.GetPixelIDValueAsString(kind)
+    one = sitk.Image([1] * max(reader.GetDimension(), 2), kind, count if vector else 0)
+    voxel_bytes = int(one.GetSizeOfPixelComponent()) * (count if vector else 1)
+    return math.prod(reader.GetSize()) * voxel_bytes, numbers
 
 
 def _tolerantly(path: Path, read: Callable[[], Any]) -> Any:
@@ -185,11 +233,14 @@ def _tolerantly(path: Path, read: Callable[[], Any]) -> Any:
 
 
 def _geometry(path: Path, image: Any, shape: tuple[int, int, int]) -> Geometry:
-    spacing = [abs(float(s)) for s in image.GetSpacing()]
+    signed = [float(s) for s in image.GetSpacing()]
+    spacing = [abs(s) for s in signed]
     origin = [float(o) for o in image.GetOrigin()]
     n = len(spacing)
     direction = np.eye(3)
     cosines = np.array(image.GetDirection(), dtype=np.float64).reshape(n, n)
+    # ITK's reader of images turns an axis of negative spacing round; that of headers does not.
+    cosines[:, np.array(signed) < 0] *= -1
     direction[: min(n, 3), : min(n, 3)] = cosines[:3, :3]
     if n == 2:
         spacing.append(SLICE_SPACING_2D)
@@ -249,4 +300,4 @@ def _unreadable(path: Path, error: Exception) -> ImageError:
 
 def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given by ITK"
+    return _SPEAKER.sub("", lines[-1]) if lines else "no reason given by ITK"

@@ -48,6 +48,7 @@ def folder_lock(
     *,
     what: str = "project",
     wait: bool = False,
+    required: bool = True,
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.time,
@@ -60,6 +61,7 @@ def folder_lock(
         folder: to hold; it must exist.
         what: it is called in messages: "project", "training".
         wait: until whoever holds the folder has ended, instead of raising an error.
+        required: False goes on where the file system has no locks, and says so.
         reporter: is told for whom we wait.
         should_stop: polled while waiting.
         clock: seconds since 1970.
@@ -70,6 +72,7 @@ def folder_lock(
         Cancelled: `should_stop` said so.
     """
     lock = filelock.FileLock(folder / LOCK_NAME, timeout=0)
+    lacking: Exception | None = None
     try:
         _acquire(lock, folder, what, wait, reporter, should_stop)
     except filelock.Timeout as error:
@@ -81,13 +84,20 @@ def folder_lock(
             path=folder,
         ) from error
     except (OSError, NotImplementedError) as error:
+        lacking = error
+    if lacking is not None and not required:
+        text = f"the {what} cannot be locked ({lacking}): make sure that nobody else writes there"
+        reporter(Notice(text, level="warning"))
+        yield
+        return
+    if lacking is not None:
         raise ProjectError(
             f"the {what} cannot be locked",
             expected="a folder with the right to write, on a file system with locks",
-            found=str(error),
+            found=str(lacking),
             cure="check the folder's rights, or put the project on a local disk",
             path=folder,
-        ) from error
+        ) from lacking
     try:
         # The lock file itself cannot be read on Windows while it is held.
         start = datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class NiftiHeader:
         intercept: see slope.
         axes: the (3, 3) matrix of the sform with one column per image axis (mm per voxel),
             None where no sform is set.
+        lacks_spacing: the spacing of an axis of several voxels is zero or no number; ITK takes
+            1 mm then.
     """
 
     data_start: int
@@ -51,6 +54,7 @@ class NiftiHeader:
     slope: float
     intercept: float
     axes: NDArray[np.float64] | None
+    lacks_spacing: bool = False
 
 
 def read_nifti_header(path: Path) -> NiftiHeader | None:
@@ -72,17 +76,20 @@ def read_nifti_header(path: Path) -> NiftiHeader | None:
             offset, slope, intercept = struct.unpack(order + "3f", head[108:120])
             (code,) = struct.unpack(order + "h", head[254:256])
             sform = np.frombuffer(head, order + "f4", 12, 280)
+            steps = struct.unpack(order + "3f", head[80:92])
         elif len(head) >= 540 and struct.unpack(order + "i", head[:4])[0] == 540:
             kind, bits = struct.unpack(order + "2h", head[12:16])
             dim = struct.unpack(order + "8q", head[16:80])
             offset, slope, intercept = struct.unpack(order + "q2d", head[168:192])
             (code,) = struct.unpack(order + "i", head[348:352])
             sform = np.frombuffer(head, order + "f8", 12, 400)
+            steps = struct.unpack(order + "3d", head[112:136])
         else:
             continue
         voxels = 1
         for size in dim[1 : 1 + max(0, min(dim[0], 7))]:
             voxels *= max(int(size), 1)
+        used = zip(dim[1 : 1 + max(0, min(dim[0], 3))], steps, strict=False)
         if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
             slope, intercept = 1.0, 0.0
         return NiftiHeader(
@@ -92,6 +99,7 @@ def read_nifti_header(path: Path) -> NiftiHeader | None:
             slope=slope,
             intercept=intercept,
             axes=sform.reshape(3, 4)[:, :3].astype(np.float64) if code > 0 else None,
+            lacks_spacing=any(n > 1 and (s == 0 or not math.isfinite(s)) for n, s in used),
         )
     return None
 
@@ -107,10 +115,12 @@ def read_voxels(path: Path, header: NiftiHeader) -> NDArray[Any]:
         ImageError: the file is cut off or its compression is damaged.
     """
     data = path.read_bytes()
+    if header.data_end >= sys.maxsize:
+        raise _cut_off(path, header.data_end, f"{len(data)} bytes")
     if data[:2] == _GZIP_MAGIC:
         try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
+            data = _unpacked(data, header.data_end)
+        except (EOFError, zlib.error) as error:
             raise _cut_off(path, header.data_end, str(error)) from error
     if len(data) < header.data_end:
         raise _cut_off(path, header.data_end, f"{len(data)} bytes")
@@ -121,6 +131,28 @@ def read_voxels(path: Path, header: NiftiHeader) -> NDArray[Any]:
         scaled = voxels.astype(np.float64) * header.slope + header.intercept
         voxels = scaled.astype(kind if kind.kind == "f" else np.float32)
     return voxels
+
+
+def _unpacked(data: bytes, wanted: int) -> bytes:
+    """The content of a gzip file, which may be in several parts; what is beyond it is left.
+
+    No more than `wanted` bytes are unpacked: a file of a megabyte can hold a gigabyte of zeros.
+
+    Raises:
+        EOFError: a part has no end.
+        zlib.error: a part is damaged.
+    """
+    parts, found = [], 0
+    while data[:2] == _GZIP_MAGIC and found < wanted:
+        stream = zlib.decompressobj(31)  # gzip, with the largest window
+        parts.append(stream.decompress(data, wanted - found))
+        found += len(parts[-1])
+        # One byte more than is wanted: where nothing follows this reads and checks the checksum.
+        more = b"" if stream.eof else stream.decompress(stream.unconsumed_tail, 1)
+        if not (more or stream.eof):
+            raise EOFError("the compressed data have no end")
+        data = stream.unused_data
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _cut_off(path: Path, expected: int, found: str) -> ImageError:

@@ -31,6 +31,7 @@ from ..domain.errors import ModelError
 from ..domain.fingerprint import Fingerprint
 from ..domain.network_shapes import weight_shapes
 from ..domain.plan import Plan
+from ..domain.quality import QualityModel
 from .bundle_layout import LARGEST_JSON, LICENCE_FILE, LIMITS, WeightsKey
 from .folder_files import FolderFiles
 from .json_files import read_json, write_json
@@ -74,6 +75,7 @@ class OnnxFile:
     graphs: tuple[GraphRecord, ...]
     steps: tuple[Mapping[str, Any], ...]
     versions: Mapping[str, str] = field(default_factory=dict)
+    quality: QualityModel | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def read_onnx(folder: Path) -> StoredOnnx:
         file.postprocessing,
         file.calibration,
         fingerprint=file.fingerprint,
+        quality=file.quality,
     )
     _check_records(folder, source.sizes, bundle, file.graphs)
     return StoredOnnx(folder, bundle, file.graphs)

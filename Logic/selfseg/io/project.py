@@ -23,14 +23,16 @@ from typing import TypeVar
 
 from .. import __version__
 from ..domain.dataset import Dataset, DatasetDescription, Split
-from ..domain.errors import PlanError, ProjectError
+from ..domain.errors import ModelError, PlanError, ProjectError
 from ..domain.events import Reporter, silent
 from ..domain.fingerprint import Fingerprint
+from ..domain.labels import LabelScheme
 from ..domain.plan import Plan, SpeedProfile
 from .atomic_files import TEMPORARY_PREFIX
 from .file_names import as_file_name
 from .json_files import read_json, write_json
 from .locks import LOCK_NAME, OWNER_NAME, folder_lock
+from .usable_plan import check_usable
 
 T = TypeVar("T")
 
@@ -212,7 +214,8 @@ class Project:
         """The plan of that name; without a name, the project's first.
 
         Raises:
-            PlanError: there is none, or the file holds a plan of another name.
+            PlanError: there is none, the file holds a plan of another name, or a number in it is
+                none that a network can have.
             FileFormatError: the file is damaged.
         """
         names = self.plan_names
@@ -226,6 +229,16 @@ class Project:
             )
         path = self._plan_file(name or names[0])
         plan = read_json(path, Plan, schema=PLAN_SCHEMA)
+        try:
+            check_usable(plan)
+        except ModelError as error:
+            raise PlanError(
+                error.what.replace("the model's plan", "the plan"),
+                expected=error.expected,
+                found=error.found,
+                cure="undo the change in the file, or plan again with `selfseg plan`",
+                path=path,
+            ) from error
         if plan.name != path.stem:
             # Its trainings would be mixed up with those of the plan it was copied from.
             raise PlanError(
@@ -335,11 +348,20 @@ class Project:
             if before != now:
                 raise ProjectError(
                     f"the data set's {what} have changed since the project was made",
-                    expected=str(before),
-                    found=str(now),
+                    expected=_shown(before),
+                    found=_shown(now),
                     cure="give a new folder with -p, or undo the change in dataset.json",
                     path=self.folder,
                 )
+
+
+def _shown(value: tuple[str, ...] | LabelScheme) -> str:
+    if not isinstance(value, LabelScheme):
+        return ", ".join(value)
+    names = ", ".join(f"{name} {values}" for name, values in value.to_mapping().items())
+    looks = [f"{label.colour} {label.code}" for label in value.foreground if label.colour]
+    order = value.regions_class_order
+    return names + (f"; order {order}" if order else "") + (f"; {', '.join(looks)}" * bool(looks))
 
 
 def _relative(folder: Path, start: Path) -> str:

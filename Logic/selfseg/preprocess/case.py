@@ -11,24 +11,30 @@ from ..domain.case import PreprocessedCase, PreprocessRecord, RawCase
 from ..domain.errors import ImageError
 from ..domain.geometry import Shape3, Vector3
 from ..domain.plan import ConfigurationPlan, Plan
+from ..domain.stopping import Stop, check_stop, never
 from .foreground import foreground_locations
 from .normalise import normalise
 from .orientation import axes_of_plan
 
 
-def preprocess_case(raw: RawCase, plan: Plan, configuration: str) -> PreprocessedCase:
+def preprocess_case(
+    raw: RawCase, plan: Plan, configuration: str, should_stop: Stop = never
+) -> PreprocessedCase:
     """Transposes, crops to the non-zero box, normalises and resamples a case.
 
     Normalisation comes before resampling, so that the nonzero mask still fits the image
     exactly. Labels and foreground locations are there where the case has labels.
+    `should_stop` is asked between these steps, and often while the image is resampled.
 
     Raises:
+        Cancelled: `should_stop` said so.
         PlanError: the plan has no such configuration, or does not fit the channels.
         ImageError: intensities or labels cannot be used as planned.
     """
     chosen = plan.configuration(configuration)
     record, box = _steps(raw, plan, chosen)
     identifier = raw.identifier
+    check_stop(should_stop)
     # The one copy of the image: cropped, in the plan's axis order, to be normalised in place.
     image = np.empty((len(raw.channels), *record.shape_before_resampling), dtype=np.float32)
     for target, channel in zip(image, raw.channels, strict=True):
@@ -40,6 +46,7 @@ def preprocess_case(raw: RawCase, plan: Plan, configuration: str) -> Preprocesse
         del cropped
     # Where the caller keeps no reference either, the image as read is freed here.
     del raw
+    check_stop(should_stop)
     nonzero = nonzero_mask(image) if any(chosen.normalise_in_mask) else None
     normalise(
         image,
@@ -53,7 +60,7 @@ def preprocess_case(raw: RawCase, plan: Plan, configuration: str) -> Preprocesse
         record.spacing_before,
         record.spacing_after,
     )
-    image = resample_image(image, shape, before, after)
+    image = resample_image(image, shape, before, after, should_stop)
     if nonzero is not None:
         nonzero = resample_labels(nonzero, shape, before, after)
     if labels is None:

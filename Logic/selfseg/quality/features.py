@@ -9,7 +9,6 @@ agrees with itself on mirrored images is one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -21,32 +20,10 @@ from ..arrays.metrics import boxes_of_values
 from ..domain.case import FloatArray
 from ..domain.geometry import Vector3
 from ..domain.labels import LabelScheme
+from ..domain.quality import StructureFeatures
 
 _TOUCHING = np.ones((3, 3, 3))
 """Faces, edges and corners, as everywhere."""
-
-
-@dataclass(frozen=True)
-class StructureFeatures:
-    """One structure in one predicted case; None where it says nothing.
-
-    Args:
-        volume_ml: of the prediction (cm² in 2D); 0 where the structure was not found.
-        entropy: mean over the voxels predicted as the structure, 0 (sure) to 1 (a guess).
-        expected_dice: the Dice that the probabilities themselves promise.
-        mirror_dice: between the prediction averaged over mirrored images and the plain one.
-        pieces: connected parts.
-        largest_share: of the voxels, in the largest part.
-        border_share: of the voxels, on the image's outermost layer.
-    """
-
-    volume_ml: float = 0.0
-    entropy: float | None = None
-    expected_dice: float | None = None
-    mirror_dice: float | None = None
-    pieces: int = 0
-    largest_share: float | None = None
-    border_share: float | None = None
 
 
 class PromisedOverlap:

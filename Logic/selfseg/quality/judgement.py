@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .features import StructureFeatures
-from .predictor import QualityModel, StructurePredictor, predict
+from ..domain.quality import QualityModel, StructureFeatures, StructurePredictor
+from .predictor import predict, signs_of
+from .ranking import TrackRecord, track_record
 
 LEAST_DICE = 0.70
 """A structure that is predicted to have less is flagged."""
@@ -24,18 +25,19 @@ _MOST_REASONS = 3
 class StructureQuality:
     """What is to be expected of one structure; None where nothing can be said.
 
-    `reasons` say why it is flagged; a structure without any is not flagged.
+    Args:
+        dice: predicted.
+        hd95_mm: predicted.
+        fold_dice: mean Dice between what two folds predict.
+        flagged: whether somebody should look at it.
+        reasons: why.
     """
 
     dice: float | None = None
     hd95_mm: float | None = None
     fold_dice: float | None = None
+    flagged: bool = False
     reasons: tuple[str, ...] = ()
-
-    @property
-    def is_flagged(self) -> bool:
-        """Whether somebody should look at it."""
-        return bool(self.reasons)
 
 
 @dataclass(frozen=True)
@@ -45,34 +47,30 @@ class CaseQuality:
     Args:
         dice: mean over the structures for which it can be said.
         hd95_mm: mean over the structures for which it can be said.
+        flagged: whether somebody should look at it.
+        reasons: why, each with its structure's name.
+        reliable: whether predicted Dice ranks held-out cases better than chance.
+        note: where it does not, or HD95 does not: that, in words.
         structures: by name.
         unknown: structures about which too few cases are known to say anything.
     """
 
     dice: float | None = None
     hd95_mm: float | None = None
+    flagged: bool = False
+    reasons: tuple[str, ...] = ()
+    reliable: bool = False
+    note: str = ""
     structures: Mapping[str, StructureQuality] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Every reason, with its structure's name."""
-        return tuple(
-            f"{name}: {reason}"
-            for name, found in self.structures.items()
-            for reason in found.reasons
-        )
-
-    @property
-    def is_flagged(self) -> bool:
-        """Whether somebody should look at it."""
-        return any(found.is_flagged for found in self.structures.values())
 
 
 def judge(
     model: QualityModel,
     features: Mapping[str, StructureFeatures],
     fold_dice: Mapping[str, float | None] | None = None,
+    *,
+    record: TrackRecord | None = None,
 ) -> CaseQuality:
     """What the segmentation of a case is probably worth.
 
@@ -82,10 +80,11 @@ def judge(
 
     Args:
         model: fitted on held-out cases.
-        features: of the case, by structure.
+        features: of the case, by structure; one that is not named is not judged.
         fold_dice: mean Dice between the predictions of two folds, by structure.
+        record: `track_record(model)`, where somebody has computed it.
     """
-    agreed = fold_dice or {}
+    agreed, record = fold_dice or {}, record or track_record(model)
     found = {
         name: _judge_structure(predictor, features[name], agreed.get(name))
         for name, predictor in model.structures.items()
@@ -93,11 +92,16 @@ def judge(
     }
     dice = [entry.dice for entry in found.values() if entry.dice is not None]
     distances = [entry.hd95_mm for entry in found.values() if entry.hd95_mm is not None]
+    reasons = tuple(f"{name}: {text}" for name, entry in found.items() for text in entry.reasons)
     return CaseQuality(
-        sum(dice) / len(dice) if dice else None,
-        sum(distances) / len(distances) if distances else None,
-        found,
-        tuple(name for name, predictor in model.structures.items() if predictor.dice is None),
+        dice=_rounded(sum(dice) / len(dice)) if dice else None,
+        hd95_mm=_rounded(sum(distances) / len(distances)) if distances else None,
+        flagged=bool(reasons),
+        reasons=reasons,
+        reliable=record.is_reliable,
+        note=record.note,
+        structures=found,
+        unknown=tuple(name for name in found if model.structures[name].dice is None),
     )
 
 
@@ -105,7 +109,8 @@ def _judge_structure(
     predictor: StructurePredictor, features: StructureFeatures, fold_dice: float | None
 ) -> StructureQuality:
     if features.volume_ml <= 0:
-        return StructureQuality(fold_dice=fold_dice, reasons=_missed(predictor))
+        missed = _missed(predictor)
+        return StructureQuality(fold_dice=fold_dice, flagged=bool(missed), reasons=missed)
     dice, hd95 = predict(predictor, features)
     reasons = []
     if dice is not None and dice < LEAST_DICE:
@@ -118,7 +123,9 @@ def _judge_structure(
         )
     if reasons:
         reasons += _causes(predictor, features)
-    return StructureQuality(dice, hd95, fold_dice, tuple(reasons))
+    return StructureQuality(
+        _rounded(dice), _rounded(hd95), fold_dice, bool(reasons), tuple(reasons)
+    )
 
 
 def _missed(predictor: StructurePredictor) -> tuple[str, ...]:
@@ -130,7 +137,7 @@ def _missed(predictor: StructurePredictor) -> tuple[str, ...]:
 
 def _causes(predictor: StructurePredictor, features: StructureFeatures) -> Sequence[str]:
     """What is unusual about it, the most telling first."""
-    seen = predictor.signs(features)
+    seen = signs_of(predictor, features)
     weights: dict[str, float] = {}
     for line in (predictor.dice, predictor.hd95):
         for name, part in (line.parts(seen) if line else {}).items():
@@ -169,3 +176,7 @@ def _words(name: str, predictor: StructurePredictor, features: StructureFeatures
     if name == "border" and value > high:
         return f"the border of the image cuts it off ({value:.0%} of its voxels lie there)"
     return ""
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..domain.quality import QualityModel
+from .predictor import FEWEST_CASES
 
 FEWEST = 5
 """A rank correlation over fewer cases says nothing."""
@@ -48,6 +51,69 @@ class Ranking:
         if self.low <= 0:
             return "none"
         return "good" if self.spearman >= 0.7 else "useful" if self.spearman >= 0.4 else "weak"
+
+
+@dataclass(frozen=True)
+class TrackRecord:
+    """How a predictor did on held-out cases it was not fitted to.
+
+    Args:
+        dice: of the cases' means over structures.
+        hd95: likewise.
+        structures: of Dice, by structure.
+    """
+
+    dice: Ranking
+    hd95: Ranking
+    structures: Mapping[str, Ranking] = field(default_factory=dict)
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether predicted Dice ranks held-out cases better than chance."""
+        return self.dice.verdict in ("good", "useful", "weak")
+
+    @property
+    def note(self) -> str:
+        """What has to be said beside every prediction; "" where it can be relied upon."""
+        if self.dice.verdict == "too few cases":
+            return (
+                f"too few held-out cases to say how reliable this is: {self.dice.cases} with a "
+                f"predicted Dice, {FEWEST_CASES} of a structure are needed for one"
+            )
+        weak = [
+            f"predicted {name} cannot be told from chance (rank correlation {found.spearman:.2f}, "
+            f"95% interval {found.low:.2f} to {found.high:.2f}, {found.cases} held-out cases)"
+            for name, found in (("Dice", self.dice), ("HD95", self.hd95))
+            if found.verdict == "none"
+        ]
+        return "not reliable on this data: " + "; ".join(weak) if weak else ""
+
+
+def track_record(model: QualityModel) -> TrackRecord:
+    """How the predictor did on held-out cases."""
+    structures = {name: rank(model, name) for name in model.structures}
+    return TrackRecord(rank(model), rank(model, metric="hd95_mm"), structures)
+
+
+def rank(model: QualityModel, structure: str | None = None, *, metric: str = "dice") -> Ranking:
+    """How well held-out cases are ranked: of one structure, or by means over structures.
+
+    Args:
+        model: with its held-out predictions.
+        structure: its name; None takes each case's mean over structures.
+        metric: "dice" or "hd95_mm".
+    """
+    by_case: dict[str, list[tuple[float, float]]] = {}
+    for entry in model.held_out:
+        true, guess = getattr(entry, metric), getattr(entry, f"predicted_{metric}")
+        wanted = structure is None or entry.structure == structure
+        if wanted and true is not None and guess is not None:
+            by_case.setdefault(entry.case, []).append((true, guess))
+    pairs = [
+        (sum(t for t, _ in found) / len(found), sum(g for _, g in found) / len(found))
+        for found in by_case.values()
+    ]
+    return rank_pairs(pairs)
 
 
 def rank_pairs(pairs: Sequence[tuple[float, float]]) -> Ranking:

@@ -9,11 +9,13 @@ and each feature's part in a prediction can be read aloud.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+
+from ..domain.quality import BEYOND, Regression
 
 Floats = NDArray[np.float64]
 
@@ -24,54 +26,19 @@ variance: 1 puts a lone weight halfway, with 100 the cases have little to say.""
 PARTS = 5
 """Of the inner cross-validation that chooses the penalty."""
 
-BEYOND = 1.0
-"""Standard deviations beyond the values seen at which a feature is cut off."""
 
-
-@dataclass(frozen=True)
-class Regression:
-    """A fitted line; per feature: its name, mean, standard deviation, range seen and weight.
-
-    `weights` are per standard deviation, `intercept` is the mean of the target.
-    """
-
-    names: tuple[str, ...]
-    means: tuple[float, ...]
-    deviations: tuple[float, ...]
-    lowest: tuple[float, ...]
-    highest: tuple[float, ...]
-    weights: tuple[float, ...]
-    intercept: float
-    penalty: float
-
-    def parts(self, values: Mapping[str, float]) -> Mapping[str, float]:
-        """What each feature adds to the mean of the target; one that is missing adds nothing."""
-        return {
-            name: weight * (min(max(values[name], low - BEYOND * sd), high + BEYOND * sd) - mean)
-            / sd
-            for name, mean, sd, low, high, weight in zip(
-                self.names, self.means, self.deviations, self.lowest, self.highest, self.weights,
-                strict=True,
+def turned(line: Regression, about: Regression) -> Regression:
+    """The slopes of one line through the middle of another, of the same features."""
+    return replace(
+        about,
+        weights=tuple(
+            weight * theirs / own
+            for weight, theirs, own in zip(
+                line.weights, about.deviations, line.deviations, strict=True
             )
-            if name in values
-        }  # fmt: skip
-
-    def about(self, other: Regression) -> Regression:
-        """The same slopes through the middle of another line, of the same features."""
-        return replace(
-            other,
-            weights=tuple(
-                weight * theirs / own
-                for weight, theirs, own in zip(
-                    self.weights, other.deviations, self.deviations, strict=True
-                )
-            ),
-            penalty=self.penalty,
-        )
-
-    def predict(self, values: Mapping[str, float]) -> float:
-        """The target for these values of the features."""
-        return self.intercept + sum(self.parts(values).values())
+        ),
+        penalty=line.penalty,
+    )
 
 
 def fit_regression(

@@ -80,6 +80,7 @@ def export_onnx(
             tuple(records),
             steps_of(bundle),
             {"selfseg": __version__, "onnx": str(onnx.__version__), "opset": str(OPSET)},
+            bundle.quality,
         )
         write_onnx_file(stage, file)
         if licence_text:

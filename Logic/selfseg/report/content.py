@@ -18,8 +18,8 @@ from ..domain.events import EpochFinished, IterationFinished, ValidationFinished
 from ..domain.fingerprint import Fingerprint
 from ..domain.geometry import IDENTITY, Matrix3, Vector3
 from ..domain.plan import Plan
+from ..domain.quality import QualityModel
 from ..domain.selection import Selection
-from ..quality.predictor import QualityModel
 from ..train.log import read_events
 
 LARGEST_LOG_BYTES = 8 * 2**20

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..arrays.calibration import Reliability
+from ..domain.quality import QualityModel
 from ..io.json_files import write_json
-from ..quality.predictor import QualityModel
-from ..quality.ranking import Ranking
+from ..quality.ranking import Ranking, rank
 from .content import (
     CalibrationContent,
     ReportContent,
@@ -153,13 +153,13 @@ def _quality(model: QualityModel | None) -> dict[str, Any] | None:
         return None
     return {
         "left_out": model.left_out,
-        "dice": _ranking(model.ranking()),
-        "hd95_mm": _ranking(model.ranking(metric="hd95_mm")),
+        "dice": _ranking(rank(model)),
+        "hd95_mm": _ranking(rank(model, metric="hd95_mm")),
         "structures": {
             name: {
                 "cases": predictor.cases,
-                "dice": _ranking(model.ranking(name)),
-                "hd95_mm": _ranking(model.ranking(name, metric="hd95_mm")),
+                "dice": _ranking(rank(model, name)),
+                "hd95_mm": _ranking(rank(model, name, metric="hd95_mm")),
             }
             for name, predictor in model.structures.items()
         },

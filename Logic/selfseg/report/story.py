@@ -12,7 +12,8 @@ from ..arrays.calibration import Reliability
 from ..domain.bundle import PostprocessingStep
 from ..domain.fingerprint import Fingerprint
 from ..domain.plan import ConfigurationPlan, Plan
-from ..quality.predictor import FEWEST_CASES, QualityModel
+from ..domain.quality import QualityModel
+from ..quality.predictor import FEWEST_CASES
 from ..quality.ranking import Ranking
 from .content import ReportContent, pooled
 from .data_figures import uneven_scales

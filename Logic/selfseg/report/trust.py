@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..domain.labels import Colour, LabelScheme
+from ..domain.quality import QualityModel
 from ..domain.selection import Selection
 from ..quality.judgement import LEAST_DICE, MOST_HD95_MM
-from ..quality.predictor import QualityModel
+from ..quality.ranking import rank
 from .canvas import svg_uri
 from .content import ReportContent, pooled
 from .story import calibration_in_words, quality_in_words, step_in_words
@@ -130,10 +131,10 @@ def quality_part(
     """How well quality is predicted without a reference; None where nobody has tried."""
     if model is None:
         return None
-    overall = model.ranking()
+    overall = rank(model)
     rows = []
     for name, predictor in model.structures.items():
-        dice, hd95 = model.ranking(name), model.ranking(name, metric="hd95_mm")
+        dice, hd95 = rank(model, name), rank(model, name, metric="hd95_mm")
         rows.append({"name": name, "cases": predictor.cases, "dice": dice, "hd95": hd95})
     flagged = [
         entry

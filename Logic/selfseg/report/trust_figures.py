@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ..arrays.calibration import Reliability
 from ..domain.labels import Colour, LabelScheme
+from ..domain.quality import QualityModel
 from ..quality.judgement import LEAST_DICE, MOST_HD95_MM
-from ..quality.predictor import QualityModel
 from .canvas import BLUE, GREY, MANY_MARKS, VERMILION, WIDTH, css_colour, plain, short, tight
 from .content import CalibrationContent, pooled
 

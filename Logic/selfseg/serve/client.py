@@ -1,22 +1,24 @@
 """The client of a warm worker: starts it, asks it, and starts it again when it has died.
 
 Needs the standard library and `selfseg.domain` alone, and no event loop: call `poll` from a
-timer. All methods are for one thread.
+timer. All methods are for one thread. None of them waits, but `wait` and `close`, which a user
+interface leaves alone: it has `poll` and `end_now`.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from ..domain.errors import Cancelled, SelfsegError
+from ..domain.errors import SelfsegError
+from ..domain.geometry import VoxelRanges
 from . import messages
 from .child_process import ChildProcess
+from .endings import Ending, no_start, removal, settled
 from .messages import Answer, Grid, ModelKey, Request, Work
 from .restarts import Patience, Restarts, status_in_words
 from .tasks import WorkerFailed, WorkerTask
@@ -24,6 +26,9 @@ from .wire import ANSWERS, FINAL, Unreadable, read_line, write_line
 
 IN_FLIGHT = 2
 """Work that is sent ahead: one is computed, one waits. The rest is lost to no crash."""
+
+AT_ONCE = 200
+"""Answers and lines of the log that one `poll` takes at most: it must not hold up its caller."""
 
 _HELLO = "hello"
 
@@ -64,6 +69,7 @@ class WorkerClient:
         self._numbers = itertools.count(1)
         self._open: dict[str, WorkerTask] = {}
         self._child: ChildProcess | None = None
+        self._ending: Ending | None = None
         self._welcome: messages.Welcome | None = None
         self._started_at = 0.0
         self._restarts = Restarts(self._patience, clock)
@@ -82,7 +88,7 @@ class WorkerClient:
 
     @property
     def process_id(self) -> int | None:
-        """Of the worker, None where none runs."""
+        """Of the worker, None where none runs yet."""
         return None if self._child is None else self._child.process_id
 
     def start(self) -> None:
@@ -110,6 +116,7 @@ class WorkerClient:
         confidence: bool = False,
         memory_bytes: int | None = None,
         timeout_seconds: float | None = None,
+        limit: VoxelRanges | None = None,
         **on: Any,
     ) -> WorkerTask:
         """Segments one case; see `messages.Segment`, and `submit` for `on`."""
@@ -126,6 +133,7 @@ class WorkerClient:
             confidence,
             memory_bytes,
             timeout_seconds,
+            limit,
         )
         return self.submit(request, **on)
 
@@ -205,15 +213,26 @@ class WorkerClient:
 
     def close(self) -> None:
         """Ends the worker, by force where it takes too long. Open requests are cancelled."""
-        self._closed = True
-        child, self._child = self._child, None
-        if child is not None:
+        child = self._child
+        if child is not None and self._ending is None:
             child.send(write_line(messages.Shutdown("shutdown")))
             child.close_input()
             child.wait(self._patience.close)
-            child.end_tree()
+        self.end_now()
+        if child is not None:
+            child.wait_until_gone(self._patience.grace)
             self._tell_log(child)
-            self._remove_unfinished()
+
+    def end_now(self) -> None:
+        """Ends the worker and all it has started by force, without waiting for it.
+
+        Open requests are cancelled. What is unfinished of their outputs is removed once the
+        worker is dead, in the background.
+        """
+        self._closed = True
+        child, self._child = self._child, None
+        if child is not None:
+            child.end_now(self._removal())
         for task in tuple(self._open.values()):
             self._finish(task, messages.CancelledMessage(task.id))
 
@@ -223,37 +242,45 @@ class WorkerClient:
     def _start(self) -> None:
         self._welcome = None
         self._started_at = self._clock()
-        try:
-            self._child = ChildProcess(self._command, self._environment)
-        except OSError as error:
-            self._fail_all(
-                WorkerFailed(
-                    "the worker cannot be started",
-                    expected="a Python that has selfseg installed",
-                    found=f"{self._command[0]}: {error.strerror or error}",
-                    cure="check the path of Python",
-                )
-            )
-            return
+        self._ending = None
+        self._child = ChildProcess(self._command, self._environment)
         self._child.send(write_line(messages.Hello(_HELLO)))
 
     def _listen(self, child: ChildProcess) -> None:
-        said_all = child.has_said_all()
-        self._tell_log(child)
-        while self._child is child and (line := child.receive()) is not None:
-            self._take(child, line)
-        if self._child is not child:
+        if child.start_error is not None:
+            self._child = None
+            self._fail_all(no_start(self._command[0], child.start_error))
             return
-        if said_all or child.exit_status() is not None:
+        if self._ending is not None:
+            if child.gone:
+                self._has_ended(child, self._ending)
+            return
+        ended = child.exit_status() is not None
+        self._tell_log(child, AT_ONCE)
+        self._hear(child, AT_ONCE)
+        if self._child is not child or self._ending is not None:
+            return
+        if ended:
             # What is left of its tree may hold the pipes open: the rest comes after its end.
-            child.end_tree()
-            self._tell_log(child)
-            while self._child is child and (line := child.receive()) is not None:
-                self._take(child, line)
-            if self._child is child:
-                self._has_died(child, status_in_words(child.exit_status()))
-            return
-        self._end_the_deaf(child)
+            self._end(child, Ending())
+        else:
+            self._end_the_deaf(child)
+
+    def _hear(self, child: ChildProcess, most: int | None = None) -> None:
+        """Takes what the worker has said, unless that makes us end it."""
+        taken = 0
+        before = self._ending
+        while self._child is child and self._ending is before and taken != most:
+            line = child.receive()
+            if line is None:
+                return
+            self._take(child, line)
+            taken += 1
+
+    def _end(self, child: ChildProcess, why: Ending) -> None:
+        """Ends a worker by force; `_has_ended` follows when it is gone."""
+        self._ending = why
+        child.end_now(self._removal())
 
     def _take(self, child: ChildProcess, line: bytes) -> None:
         try:
@@ -262,8 +289,7 @@ class WorkerClient:
             if self._welcome is None:  # a launcher may print before Python starts
                 self._on_log(line.decode("utf-8", "replace"))
                 return
-            child.end_tree()
-            self._has_died(child, f"an answer that is none: {error.found}")
+            self._end(child, Ending(f"an answer that is none: {error.found}"))
             return
         if isinstance(answer, messages.Welcome):
             self._welcome = answer
@@ -271,9 +297,8 @@ class WorkerClient:
         if answer.id == _HELLO:
             refusal = WorkerTask(messages.Hello(_HELLO))
             refusal.take(answer)
-            child.end_tree()
-            self._child = None
-            self._fail_all(refusal.error or WorkerFailed("the worker does not answer"))
+            final = refusal.error or WorkerFailed("the worker does not answer")
+            self._end(child, Ending(final=final, found="a refusal"))
             return
         task = self._open.get(answer.id)
         if task is None:
@@ -305,7 +330,7 @@ class WorkerClient:
             self._fail(task, error)
 
     def _send_waiting(self) -> None:
-        if self._child is None or self._welcome is None:
+        if self._child is None or self._welcome is None or self._ending is not None:
             return
         flying = sum(t.sent and isinstance(t.request, Work) for t in self._open.values())
         for task in tuple(self._open.values()):
@@ -323,34 +348,30 @@ class WorkerClient:
         now, grace = self._clock(), self._patience.grace
         if self._welcome is None:
             if now - self._started_at > self._patience.start:
-                child.end_tree()
-                self._has_died(child, f"no answer after {self._patience.start:g} s")
+                self._end(child, Ending(f"no answer after {self._patience.start:g} s"))
             return
         for task in tuple(self._open.values()):
             asked = task.cancelled_at
             if asked is not None and task.sent and now - asked > grace:
-                child.end_tree()
-                self._has_died(child, "a request that does not stop", guilty=False)
+                self._end(child, Ending("a request that does not stop", guilty=False))
                 return
             limit = getattr(task.request, "timeout_seconds", None)
             since = task.computing_since
             if limit is not None and since is not None and now - since > limit + grace:
-                child.end_tree()
-                self._has_died(child, f"no end after {limit:g} s")
+                self._end(child, Ending(f"no end after {limit:g} s"))
                 return
 
-    def _has_died(self, child: ChildProcess, found: str, *, guilty: bool = True) -> None:
-        """Settles what was on its way, and allows the next start.
-
-        Args:
-            child: the worker; its tree is at an end.
-            found: what was seen of its end.
-            guilty: False where we ended a healthy worker: what waited is then asked again
-                however often.
-        """
+    def _has_ended(self, child: ChildProcess, why: Ending) -> None:
+        """Settles what was on its way with a worker that is gone, and allows the next start."""
+        if why.found is None:
+            self._hear(child)
+            why = self._ending or why  # what it has said last may have been no answer
         self._tell_log(child)
         self._child = None
-        self._remove_unfinished()
+        if why.final is not None:
+            self._fail_all(why.final)
+            return
+        found = why.found or status_in_words(child.exit_status())
         tail = "\n".join(child.last_errors)
         error = WorkerFailed(
             "the worker ended unexpectedly",
@@ -358,38 +379,17 @@ class WorkerClient:
             found=f"{found}\n{tail}" if tail else found,
             cure="read its log; a worker that was killed has most often run out of memory",
         )
-        if guilty:
+        if why.guilty:
             self._restarts.crash()
-        never_welcome, self._welcome = self._welcome is None, None
-        ended: list[tuple[WorkerTask, SelfsegError]] = []
-        for task in self._open.values():
-            if task.cancelled_at is not None:
-                ended.append((task, Cancelled("stopped as you asked")))
-            elif guilty and task.computing_since is not None:
-                ended.append((task, error))
-            elif guilty and (task.sent or never_welcome):
-                task.restarts += 1
-                if task.restarts > 1:
-                    ended.append((task, error))
-            task.sent, task.computing_since = False, None
+        welcome, self._welcome = self._welcome is not None, None
+        ended = settled(self._open.values(), error, guilty=why.guilty, welcome=welcome)
         for task, reason in ended:
             self._fail(task, reason)
 
-    def _remove_unfinished(self) -> None:
-        """Removes what a worker that was ended by force has left of its outputs."""
-        if self._welcome is None:
-            return
-        for task in self._open.values():
-            if task.sent and isinstance(task.request, messages.Segment):
-                folder = os.path.dirname(task.request.output)
-                prefix = f".part-{self._welcome.instance}-"
-                try:
-                    names = [name for name in os.listdir(folder) if name.startswith(prefix)]
-                except OSError:
-                    continue
-                for name in names:
-                    shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+    def _removal(self) -> Callable[[], None]:
+        instance = None if self._welcome is None else self._welcome.instance
+        return removal(self._open.values(), instance)
 
-    def _tell_log(self, child: ChildProcess) -> None:
-        for line in child.logged_lines():
+    def _tell_log(self, child: ChildProcess, most: int | None = None) -> None:
+        for line in child.logged_lines(most):
             self._on_log(line)

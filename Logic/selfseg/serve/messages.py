@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..domain.errors import UsageError
-from ..domain.geometry import IDENTITY, Matrix3, Vector3
+from ..domain.geometry import IDENTITY, Matrix3, Vector3, VoxelRanges
 
 PROTOCOL = 1
 """Of every message. A worker refuses a client of another one."""
@@ -49,10 +49,11 @@ class ModelKey:
         plan: a plan of it; otherwise the bundle's, or the first that is trained.
         configurations: of the plan, all vote; otherwise the bundle's, or the first trained.
         folds: whose networks vote; all otherwise.
-        checkpoint: "final" or "best" weights, of a project.
+        checkpoint: "final" or "best" weights, of a project; the selected ones otherwise.
         device: "auto", "cpu", "cuda", "mps", "openvino".
         backend: "torch" or "onnx"; what the model is made for otherwise.
         library: absolute path of the library; the user's otherwise.
+        precision: "auto", half precision where the machine computes it natively; or "float32".
 
     Raises:
         UsageError: a path is not absolute.
@@ -62,10 +63,11 @@ class ModelKey:
     plan: str | None = None
     configurations: tuple[str, ...] = ()
     folds: tuple[str, ...] = ()
-    checkpoint: Literal["final", "best"] = "final"
+    checkpoint: Literal["final", "best"] | None = None
     device: str = "auto"
     backend: Literal["torch", "onnx"] | None = None
     library: str | None = None
+    precision: Literal["auto", "float32"] = "auto"
 
     def __post_init__(self) -> None:
         _check_source("model.source", self.source)
@@ -128,6 +130,8 @@ class Segment(Work):
         memory_bytes: what the worker may use in all, kept models included; what the machine
             has otherwise.
         timeout_seconds: of computing; waiting in the queue does not count.
+        limit: the part of the image to segment, the rest becomes background: for each array axis
+            z, y, x the first voxel, and the one after the last. The whole image otherwise.
 
     Raises:
         UsageError: an impossible value.
@@ -144,6 +148,7 @@ class Segment(Work):
     confidence: bool = False
     memory_bytes: int | None = None
     timeout_seconds: float | None = None
+    limit: VoxelRanges | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,6 +159,8 @@ class Segment(Work):
         _check_path("output", self.output)
         if not 0 < self.step <= 1:
             raise refusal("step is not valid", "above 0, at most 1", str(self.step))
+        if self.limit is not None and any(not 0 <= a < b for a, b in self.limit):
+            raise refusal("limit is not valid", "0 <= first < stop per axis", str(self.limit))
         _check_positive("memory_bytes", self.memory_bytes)
         _check_positive("timeout_seconds", self.timeout_seconds)
 
@@ -226,7 +233,10 @@ class Finished(Answer):
     """It is done.
 
     `predicting_after` is the time from `Started` to the network's first batch of tiles.
-    `confidence` has the fields of `infer.confidence.Confidence`.
+    `confidence` has the fields of `infer.confidence.Confidence`, `quality` those of
+    `quality.judgement.CaseQuality`: `flagged` and `reasons` say whether somebody should look at
+    it, and why. Both are None where `confidence` was not asked for, `quality` also where the model
+    has not learned to say.
     """
 
     seconds: float
@@ -234,6 +244,17 @@ class Finished(Answer):
     provenance: Mapping[str, str] = field(default_factory=dict)
     confidence: Mapping[str, Any] | None = None
     predicting_after: float | None = None
+    quality: Mapping[str, Any] | None = None
+
+    @property
+    def flagged(self) -> bool:
+        """Whether somebody should look at the label map."""
+        return bool((self.quality or {}).get("flagged"))
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, each with its structure's name."""
+        return tuple((self.quality or {}).get("reasons", ()))
 
 
 @dataclass(frozen=True)

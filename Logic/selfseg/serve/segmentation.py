@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..domain.bundle import ModelBundle
 from ..domain.case import PreprocessedCase, RawCase
 from ..domain.dataset import CaseFiles
-from ..domain.errors import Cancelled, ModelError
-from ..domain.events import Reporter, StageStarted
+from ..domain.errors import ModelError
+from ..domain.events import Event, Progress, Reporter, StageStarted
 from ..domain.network_shapes import weight_shapes
+from ..domain.stopping import Stop, check_stop
 from ..io.bundle_layout import MANIFEST_FILE
 from ..io.onnx_files import ONNX_FILE
 from ..io.project import PROJECT_FILE
@@ -27,8 +30,6 @@ from .model_cache import ModelCache, Stamp, stamp_of
 if TYPE_CHECKING:
     from ..stages.model import TrainedModel
     from ..stages.strategy import PredictOptions, Strategy
-
-Stop = Callable[[], bool]
 
 _WEIGHT_BYTES = 4
 """A network's weights are float32, or less."""
@@ -42,6 +43,7 @@ class WorkResult:
     provenance: Mapping[str, str] = field(default_factory=dict)
     confidence: Mapping[str, Any] | None = None
     predicting_after: float | None = None
+    quality: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,10 @@ class Segmenter:
 
     def warm_up(self) -> None:
         """Imports what the first request would wait for."""
-        from ..infer import torch_backend  # noqa: F401
         from ..stages import strategy  # noqa: F401
+
+        if find_spec("torch") is not None:  # graphs do without
+            from ..infer import torch_backend  # noqa: F401
 
     def load(self, key: ModelKey, reporter: Reporter, should_stop: Stop) -> WorkResult:
         """Reads a model where it is not kept.
@@ -87,7 +91,7 @@ class Segmenter:
         from ..stages.strategy import PredictOptions
 
         ready = self._ready(key, reporter)
-        _check(should_stop)
+        check_stop(should_stop)
         return WorkResult(provenance=provenance_of(ready.model, PredictOptions()))
 
     def segment(self, request: Segment, reporter: Reporter, should_stop: Stop) -> WorkResult:
@@ -109,38 +113,40 @@ class Segmenter:
             region=request.region,
             confidence=request.confidence,
             memory_bytes=request.memory_bytes,
+            limit=request.limit,
         )
         paths = tuple(map(Path, request.images))
-        first_poll: list[float] = []
+        first_tiles: list[float] = []
 
-        def polled() -> bool:
-            # The engine asks before every batch of tiles: first when it begins.
-            if not first_poll:
-                first_poll.append(self._clock() - began)
+        def report(event: Event) -> None:
+            # The engine says how many tiles there are before the network takes the first.
+            if isinstance(event, Progress) and not first_tiles:
+                first_tiles.append(self._clock() - began)
                 reporter(StageStarted("predict", unit="tile"))
-            return should_stop()
+            reporter(event)
 
         with staged_output(Path(request.output), self._instance) as write:
             ready = self._ready(request.model, reporter)
             strategy = _with_options(ready.strategy, options)
-            _check(should_stop)
+            check_stop(should_stop)
             raw = read_images(paths, request.grid)
             grid = raw.geometry
             check_channels(
                 raw.channels.shape[0], strategy.voters[0].plan, CaseFiles(raw.identifier, paths)
             )
-            _check(should_stop)
-            image = _prepared(raw, strategy)
+            check_stop(should_stop)
+            image = _prepared(raw, strategy, should_stop)
             del raw
-            outcome = segment_with(image, strategy, reporter=reporter, should_stop=polled)
-            _check(should_stop)
+            outcome = segment_with(image, strategy, reporter=report, should_stop=should_stop)
+            check_stop(should_stop)
             write(outcome.labels, grid)
-            _check(should_stop)
+            check_stop(should_stop)
         return WorkResult(
             paths=(request.output,),
             provenance=provenance_of(ready.model, options),
             confidence=None if outcome.confidence is None else asdict(outcome.confidence),
-            predicting_after=first_poll[0] if first_poll else None,
+            predicting_after=first_tiles[0] if first_tiles else None,
+            quality=None if outcome.quality is None else asdict(outcome.quality),
         )
 
     def unload(self, source: str | None = None) -> int:
@@ -148,6 +154,10 @@ class Segmenter:
         count = self._models.unload(source)
         # What holds cycles would stay in memory until Python happens to look.
         gc.collect()
+        if "torch" in sys.modules:
+            from ..infer.torch_backend import release_memory
+
+            release_memory()
         return count
 
     def kept(self) -> tuple[KeptModel, ...]:
@@ -163,7 +173,7 @@ class Segmenter:
         found = self._models.get(key, stamp)
         if found is not None:
             return found
-        choice = ModelChoice(key.plan, key.configurations, key.folds, key.checkpoint)
+        choice = ModelChoice(key.plan, key.configurations, key.folds, key.checkpoint, key.precision)
         library = None if key.library is None else Path(key.library)
         with open_model(
             key.source, choice, backend=key.backend, library=library, reporter=reporter
@@ -201,10 +211,14 @@ def model_files(key: ModelKey) -> tuple[Path, ...]:
     """
     path = Path(key.source)
     if (path / PROJECT_FILE).is_file():
+        # Which checkpoint is used the selection says, where the key does not.
         patterns = (
+            "selection.json",
             "plans/*.json",
             "runs/*/*/*.json",
-            f"runs/*/*/fold_*/weights_{key.checkpoint}.safetensors",
+            "selection.json",
+            "selection/*.json",
+            f"runs/*/*/fold_*/weights_{key.checkpoint or '*'}.safetensors",
         )
         return tuple(sorted(found for pattern in patterns for found in path.glob(pattern)))
     for name in (MANIFEST_FILE, ONNX_FILE):
@@ -236,16 +250,11 @@ def _with_options(strategy: Strategy, options: PredictOptions) -> Strategy:
     return replace(strategy, options=options, values=values)
 
 
-def _prepared(raw: RawCase, strategy: Strategy) -> RawCase | PreprocessedCase:
+def _prepared(raw: RawCase, strategy: Strategy, should_stop: Stop) -> RawCase | PreprocessedCase:
     """Preprocessed where there is only one way to do that: the image as read can go."""
     from ..preprocess.case import preprocess_case
 
     if not strategy.reads_ahead:
         return raw
     (voter,) = strategy.voters
-    return preprocess_case(raw, voter.plan, voter.configuration)
-
-
-def _check(should_stop: Stop) -> None:
-    if should_stop():
-        raise Cancelled("stopped as you asked")
+    return preprocess_case(raw, voter.plan, voter.configuration, should_stop)

@@ -128,7 +128,8 @@ class Worker:
                     self._queue.finish()
                 last = self._clock()
             elif self._unload_after is not None and self._clock() - last >= self._unload_after:
-                self._computing.unload()
+                if self._computing.kept():
+                    self._computing.unload()
                 last = self._clock()
 
     def end(self) -> None:
@@ -247,6 +248,7 @@ class Worker:
                     result.provenance,
                     result.confidence,
                     result.predicting_after,
+                    result.quality,
                 )
             )
         sys.stderr.flush()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -18,19 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domain.bundle import PostprocessingStep
-from ..domain.case import FloatArray, PreprocessRecord
 from ..domain.dataset import CaseFiles, Dataset
 from ..domain.errors import Cancelled, UsageError
 from ..domain.events import Notice, Reporter
 from ..domain.labels import LabelScheme
 from ..domain.selection import AtlasFusion, Selection
-from ..infer.ensemble import Vote, decide
+from ..infer.ensemble import decide
 from ..io.images import read_case, read_label_map, write_label_map
 from ..io.workers import map_cases, worker_count
 from ..postprocess.components import postprocess
-from ..select.atlas import Atlas, Registered, fuse, register
+from ..select.atlas import fuse
 from ..select.dice_table import DiceTable, dice_row, number_or_none
 from ..select.trials import Pair
+from .atlas_vote import atlas_votes, register_all
 from .averaging import KeptCase
 from .candidate_scores import with_kept_logits
 from .held_out import Contest
@@ -125,53 +124,6 @@ def try_atlases(
     )
 
 
-def atlas_votes(
-    network_votes: Sequence[Vote], probabilities: FloatArray, share: float, labels: LabelScheme
-) -> list[Vote]:
-    """The votes of networks and atlases, each as often as their shares want.
-
-    Args:
-        network_votes: one per member.
-        probabilities: (K, Z, Y, X) of the atlases, on the native grid.
-        share: of the atlases.
-        labels: which head means what.
-    """
-    record = network_votes[0].record
-    part = Fraction(share).limit_denominator(8)
-    again = part.denominator - part.numerator
-    place = tuple(map(slice, record.crop_start, record.crop_stop))
-    cut = np.stack([record.on_plan_axes(head)[place] for head in probabilities], axis=-1)
-    logits = np.log(cut / (1 - cut)) if labels.has_regions else np.log(cut)
-    atlas = Vote(logits.astype(np.float16), _at_native_spacing(record), None)
-    return [*(list(network_votes) * again), *([atlas] * (part.numerator * len(network_votes)))]
-
-
-def atlas_probabilities(
-    case: CaseFiles, atlases: Sequence[CaseFiles], fusion: AtlasFusion, labels: LabelScheme
-) -> FloatArray:
-    """(K, Z, Y, X) that the atlases say of an image, on its native grid."""
-    raw = read_case(case, None, with_labels=False)
-    image = raw.channels[0]
-    registered = register_all(case, atlases)
-    return fuse(
-        registered, image, raw.geometry, labels, per_image=fusion.per_image, fusion=fusion.fusion
-    )
-
-
-def register_all(case: CaseFiles, atlases: Sequence[CaseFiles]) -> list[Registered]:
-    """Atlases on the grid of an image; one is read at a time."""
-    raw = read_case(case, None, with_labels=False)
-    found = []
-    for files in atlases:
-        if files.label is None or files.identifier == case.identifier:
-            continue
-        other = read_case(files, None)
-        assert other.labels is not None  # noqa: S101 - `files.label` is there
-        atlas = Atlas(files.identifier, other.channels[0], other.labels, other.geometry)
-        found.append(register(atlas, raw.channels[0], raw.geometry))
-    return found
-
-
 @dataclass(frozen=True)
 class _Trial:
     """Fuses networks and atlases on held-out cases."""
@@ -205,7 +157,7 @@ class _Trial:
         labels = self.dataset.description.labels
         files = self.dataset.case(case.identifier)
         raw = read_case(files, None, with_labels=False)
-        registered = register_all(files, atlases)
+        registered = register_all(raw, atlases)
         votes = [case.vote(place) for place in self.places]
         said = {
             fusion: fuse(
@@ -220,14 +172,6 @@ class _Trial:
             )
             for f, share in self.options
         ]
-
-
-def _at_native_spacing(record: PreprocessRecord) -> PreprocessRecord:
-    return replace(
-        record,
-        shape_after_resampling=record.shape_before_resampling,
-        spacing_after=record.spacing_before,
-    )
 
 
 def _training_cases(contest: Contest, name: str) -> tuple[CaseFiles, ...]:

@@ -15,15 +15,15 @@ from ..domain.bundle import Member, ModelBundle, ModelCard, PostprocessingStep
 from ..domain.errors import ModelError
 from ..domain.events import Notice, Reporter, silent
 from ..domain.plan import Plan
-from ..domain.selection import Selection
 from ..evaluate.results import CaseScores, read_case_scores, summarise_cases
 from ..io.bundle_files import Weights, WeightsKey
 from ..io.image_endings import image_ending
 from ..io.project import Project
-from ..io.selection_file import read_selection
 from ..io.weights import read_weights
 from .calibrate import calibration_of
 from .models import choose_trained, weights_path
+from .quality_files import quality_of, without_names
+from .selected import SelectedModel, selected_model
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,14 @@ class CardOptions:
     authors: tuple[str, ...] = ()
 
 
+Precision = Literal["auto", "float32"]
+"""How networks compute: as their plan says, which is in half precision where the machine does so
+natively; or in float32, which is slower and closest to the network as it was trained."""
+
+
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which networks of a project make the model.
+    """Which networks of a project make the model, and how they compute.
 
     Without plan and configuration those that `selfseg select` chose, with its postprocessing; where
     nothing was selected, the first configuration that is trained. Without folds, all of them that
@@ -54,16 +59,35 @@ class ModelChoice:
     configurations: tuple[str, ...] = ()
     folds: tuple[str, ...] = ()
     checkpoint: Literal["final", "best"] | None = None
+    precision: Precision = "auto"
+
+    def in_precision(self, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
+        """The plans, to be predicted with in the arithmetic that was asked for."""
+        if self.precision == "auto":
+            return plans
+        return {name: replace(plan, autocast="off") for name, plan in plans.items()}
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The networks of a project that make the model, and what is done to their label map."""
+    """The networks of a project that make the model, and what is done to their label map.
+
+    Args:
+        plans: of the members, by name.
+        members: who votes.
+        checkpoint: "final" or "best".
+        selected: what `selfseg select` chose, where that was taken with all its folds or some.
+    """
 
     plans: Mapping[str, Plan]
     members: tuple[Member, ...]
     checkpoint: str
-    postprocessing: tuple[PostprocessingStep, ...] = ()
+    selected: SelectedModel | None = None
+
+    @property
+    def postprocessing(self) -> tuple[PostprocessingStep, ...]:
+        """What was chosen with the members."""
+        return () if self.selected is None else self.selected.postprocessing
 
     @property
     def plan(self) -> Plan:
@@ -99,6 +123,11 @@ def bundle_from_project(
     """
     choice = choice or ModelChoice()
     chosen = choose_members(project, choice, reporter)
+    atlas = None if chosen.selected is None else chosen.selected.atlas
+    if atlas is not None:
+        text = f"left out: {len(atlas.cases)} training cases that vote as atlases; a model that is "
+        text += "handed on holds no scans, and is not quite the one that was selected"
+        reporter(Notice(text, level="warning"))
     fingerprint = project.read_fingerprint()
     description = project.description
     moment = created or datetime.now(UTC)
@@ -110,7 +139,11 @@ def bundle_from_project(
         "data set's reference": description.reference,
         "selfseg": __version__,
         "checkpoint": chosen.checkpoint,
+        "left out": "" if atlas is None else f"{len(atlas.cases)} training cases as atlases",
     }
+    # Scores and predicted quality of a model with atlases do not hold without them.
+    selected = chosen.selected is not None and atlas is None
+    quality = quality_of(project, chosen.members, selected=selected)
     bundle = ModelBundle(
         card=ModelCard(
             name=card.name or name_from(description.name),
@@ -130,6 +163,7 @@ def bundle_from_project(
         calibration=calibration_of(project, chosen.members),
         scores=_scores(project, chosen, reporter),
         fingerprint=None if fingerprint is None else replace(fingerprint, case_identifiers=()),
+        quality=None if quality is None else without_names(quality),
     )
     return bundle, _weights(project, bundle, chosen.checkpoint)
 
@@ -146,10 +180,10 @@ def choose_members(project: Project, choice: ModelChoice, reporter: Reporter) ->
     Raises:
         ModelError: nothing is trained, or not what was asked for.
     """
-    selection = read_selection(project)
-    free = choice.plan is None and not choice.configurations
-    if selection is not None and free and choice.checkpoint in (None, selection.checkpoint):
-        return _selected(project, selection, choice.folds, reporter)
+    if choice.plan is None and not choice.configurations:
+        selected = selected_model(project, reporter=reporter)
+        if selected is not None and choice.checkpoint in (None, selected.checkpoint):
+            return _selected(project, selected, choice.folds, reporter)
     wanted: Sequence[str | None] = choice.configurations or (None,)
     plan_name, members = choice.plan, []
     for name in wanted:
@@ -163,16 +197,15 @@ def choose_members(project: Project, choice: ModelChoice, reporter: Reporter) ->
 
 
 def _selected(
-    project: Project, selection: Selection, folds: tuple[str, ...], reporter: Reporter
+    project: Project, selected: SelectedModel, folds: tuple[str, ...], reporter: Reporter
 ) -> Chosen:
-    members = tuple(replace(m, folds=folds) if folds else m for m in selection.members)
+    members = tuple(replace(m, folds=folds) if folds else m for m in selected.members)
     for member in members:
         trained = project.trained_folds(member.plan, member.configuration)
         _check_trained(project, member.configuration, member.folds, trained)
     names = "; ".join(f"{m.plan} {m.configuration} fold {' '.join(m.folds)}" for m in members)
     reporter(Notice(f"selected: {names}"))
-    plans = {name: project.read_plan(name) for name in dict.fromkeys(m.plan for m in members)}
-    return Chosen(plans, members, selection.checkpoint, selection.postprocessing)
+    return Chosen(selected.plans, members, selected.checkpoint, selected)
 
 
 def _check_trained(
@@ -190,17 +223,24 @@ def _check_trained(
 
 
 def _scores(project: Project, chosen: Chosen, reporter: Reporter) -> dict[str, Any] | None:
-    """Out-of-fold scores of the networks themselves, the cases counted through."""
-    member = chosen.members[0]
-    if len(chosen.members) > 1:
-        reporter(Notice("the model has no scores: they are not known for several configurations"))
-        return None
+    """Out-of-fold scores, the cases counted through.
+
+    Of what was selected, all of it; of other networks, what they are by themselves.
+    """
     cases: list[CaseScores] = []
-    for fold in member.folds:
-        folder = project.run_folder(member.plan, member.configuration, fold)
-        path = folder / "validation.json"
-        if fold != ALL and path.is_file():
-            cases += read_case_scores(path)
+    selected = chosen.selected
+    if selected is not None and selected.atlas is None and selected.scores_file.is_file():
+        cases += read_case_scores(selected.scores_file)
+    elif len(chosen.members) > 1:
+        reporter(Notice("the model has no scores: they are not known for these configurations"))
+        return None
+    else:
+        (member,) = chosen.members
+        for fold in member.folds:
+            folder = project.run_folder(member.plan, member.configuration, fold)
+            path = folder / "validation.json"
+            if fold != ALL and path.is_file():
+                cases += read_case_scores(path)
     if not cases:
         reporter(Notice("the model has no scores: no fold was judged on cases it has not seen"))
         return None

@@ -4,14 +4,15 @@
     all folds judged so far -> one temperature for the configuration -> calibration.json
 
 Nothing is predicted for it: the logits are those the fold is judged with. The temperature is one
-number, fitted to single networks; a mean over folds is a little less sure than each of them.
+number, fitted to single networks; a mean over folds is a little less sure than each of them. The
+mean of several configurations has one of its own, fitted to its probabilities when it is selected.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from ..evaluate.calibration import foreground_box
 from ..io.json_files import read_json, write_json
 from ..io.project import Project
 from ..io.weights import read_weights, write_weights
+from .selected import SELECTION_FOLDER
 
 CALIBRATION_SCHEMA = "selfseg.calibration/1"
 CALIBRATION_FILE = "calibration.json"
@@ -48,6 +50,7 @@ class FittedCalibration:
         folds: whose held-out cases were looked at.
         cases: how many.
         voxels: how many of all of them.
+        members: plan and configuration of each, of the mean of several.
     """
 
     temperature: float
@@ -56,6 +59,7 @@ class FittedCalibration:
     folds: tuple[str, ...]
     cases: int
     voxels: int
+    members: tuple[tuple[str, str], ...] = ()
 
 
 class LogitSampler:
@@ -80,27 +84,46 @@ class LogitSampler:
             logits: (K, Z, Y, X) at the plan's spacing.
             reference: (Z, Y, X) label values there.
         """
-        box = foreground_box(reference, self.labels)
-        if box is None:
-            return
-        inside = reference[box].ravel()
-        wanted = np.arange(inside.size)
-        if self.labels.ignore is not None:
-            wanted = np.flatnonzero(inside != self.labels.ignore)
-        seed = int.from_bytes(hashlib.sha256(identifier.encode()).digest()[:8], "big")
-        generator = np.random.default_rng(seed)
-        count = min(VOXELS_PER_CASE, len(wanted))
-        chosen = wanted[generator.choice(len(wanted), count, replace=False)]
-        z, y, x = np.unravel_index(chosen, reference[box].shape)
-        found = logits[:, box[0], box[1], box[2]][:, z, y, x]  # (K, voxels)
-        self.logits.append(found.T.astype(np.float16))
-        self.truth.append(inside[chosen].astype(np.int16))
+        places = sampled_places(identifier, reference, self.labels)
+        if places is not None:
+            z, y, x = places
+            self.take(logits[:, z, y, x].T, reference[z, y, x])
+
+    def take(self, logits: NDArray[Any], truth: NDArray[Any]) -> None:
+        """Takes voxels of a case that were drawn already: (N, K) logits, (N,) label values."""
+        self.logits.append(logits.astype(np.float16))
+        self.truth.append(truth.astype(np.int16))
 
     def write(self, folder: Path) -> None:
         """Keeps the samples beside the fold's scores."""
         if self.logits:
             samples = {"logits": np.concatenate(self.logits), "truth": np.concatenate(self.truth)}
             write_weights(folder / SAMPLES_FILE, samples, {"cases": str(len(self.logits))})
+
+
+def sampled_places(
+    identifier: str, reference: NDArray[Any], labels: LabelScheme
+) -> tuple[NDArray[np.intp], ...] | None:
+    """Indices (Z, Y, X) of the voxels of a case that are looked at; None without a structure.
+
+    Args:
+        identifier: the case's name, which decides what is drawn.
+        reference: (Z, Y, X) label values.
+        labels: the structures.
+    """
+    box = foreground_box(reference, labels)
+    if box is None:
+        return None
+    inside = reference[box].ravel()
+    wanted = np.arange(inside.size)
+    if labels.ignore is not None:
+        wanted = np.flatnonzero(inside != labels.ignore)
+    seed = int.from_bytes(hashlib.sha256(identifier.encode()).digest()[:8], "big")
+    generator = np.random.default_rng(seed)
+    count = min(VOXELS_PER_CASE, len(wanted))
+    chosen = wanted[generator.choice(len(wanted), count, replace=False)]
+    found = np.unravel_index(chosen, reference[box].shape)
+    return tuple(axis + part.start for axis, part in zip(found, box, strict=True))
 
 
 def fit_configuration(project: Project, plan: Plan, configuration: str) -> FittedCalibration | None:
@@ -111,25 +134,75 @@ def fit_configuration(project: Project, plan: Plan, configuration: str) -> Fitte
     Returns:
         what was fitted; None where there are no samples.
     """
-    logits, truth, folds, cases = [], [], [], 0
+    samples, folds = [], []
     for fold in project.trained_folds(plan.name, configuration):
         path = project.run_folder(plan.name, configuration, fold) / SAMPLES_FILE
-        if fold == ALL or not path.is_file():
-            continue
-        samples, text = read_weights(path)
-        if samples["logits"].shape[1:] != (plan.description.labels.head_count,):
-            continue
-        logits.append(samples["logits"])
-        truth.append(samples["truth"])
-        folds.append(fold)
-        cases += int(text["cases"])
+        if fold != ALL and path.is_file():
+            samples.append(path)
+            folds.append(fold)
+    fitted = _fitted(samples, folds, plan.description.labels)
+    if fitted is not None:
+        write_json(_file(project, plan.name, configuration), fitted, schema=CALIBRATION_SCHEMA)
+    return fitted
+
+
+def fit_mean(
+    folder: Path, members: Sequence[Member], labels: LabelScheme
+) -> FittedCalibration | None:
+    """Fits the temperature of the mean of several configurations, and stores it.
+
+    Args:
+        folder: of the selection, with the samples.
+        members: whose mean it is.
+        labels: their structures.
+
+    Returns:
+        what was fitted; None where there are no samples, and then nothing is stored.
+    """
+    path = folder / CALIBRATION_FILE
+    path.unlink(missing_ok=True)
+    samples = [folder / SAMPLES_FILE] if (folder / SAMPLES_FILE).is_file() else []
+    fitted = _fitted(samples, members[0].folds, labels)
+    if fitted is not None:
+        fitted = replace(fitted, members=_names(members))
+        write_json(path, fitted, schema=CALIBRATION_SCHEMA)
+    return fitted
+
+
+def calibration_of(project: Project, members: Sequence[Member]) -> Calibration:
+    """The calibration of a project's model; none without a fit.
+
+    The mean of several has one where it was selected.
+    """
+    path = project.folder / SELECTION_FOLDER / CALIBRATION_FILE
+    if len(members) == 1:
+        path = _file(project, members[0].plan, members[0].configuration)
+    if not path.is_file():
+        return Calibration()
+    fitted = read_json(path, FittedCalibration, schema=CALIBRATION_SCHEMA)
+    if fitted.members and fitted.members != _names(members):
+        return Calibration()
+    text = f"{fitted.voxels} voxels of {fitted.cases} held-out cases, fold "
+    return Calibration(fitted.temperature, text + ", ".join(fitted.folds))
+
+
+def _fitted(
+    samples: Sequence[Path], folds: Sequence[str], labels: LabelScheme
+) -> FittedCalibration | None:
+    logits, truth, cases = [], [], 0
+    for path in samples:
+        found, text = read_weights(path)
+        if found["logits"].shape[1:] == (labels.head_count,):
+            logits.append(found["logits"])
+            truth.append(found["truth"])
+            cases += int(text["cases"])
     if not logits:
         return None
     joined = np.concatenate(logits).astype(np.float32)
-    target = _targets(np.concatenate(truth), plan.description.labels)
+    target = _targets(np.concatenate(truth), labels)
     temperature = round(fit_temperature(joined, target), 4)
     loss = region_loss if target.ndim == 2 else class_loss
-    fitted = FittedCalibration(
+    return FittedCalibration(
         temperature=temperature,
         loss_before=loss(joined, target, 1.0),
         loss_after=loss(joined, target, temperature),
@@ -137,20 +210,10 @@ def fit_configuration(project: Project, plan: Plan, configuration: str) -> Fitte
         cases=cases,
         voxels=len(joined),
     )
-    write_json(_file(project, plan.name, configuration), fitted, schema=CALIBRATION_SCHEMA)
-    return fitted
 
 
-def calibration_of(project: Project, members: Sequence[Member]) -> Calibration:
-    """The calibration of a project's model; none for several members or without a fit."""
-    if len(members) != 1:
-        return Calibration()
-    path = _file(project, members[0].plan, members[0].configuration)
-    if not path.is_file():
-        return Calibration()
-    fitted = read_json(path, FittedCalibration, schema=CALIBRATION_SCHEMA)
-    text = f"{fitted.voxels} voxels of {fitted.cases} held-out cases, fold "
-    return Calibration(fitted.temperature, text + ", ".join(fitted.folds))
+def _names(members: Sequence[Member]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((member.plan, member.configuration) for member in members))
 
 
 def _file(project: Project, plan: str, configuration: str) -> Path:

@@ -7,7 +7,7 @@ predicted again, some cases at a time. Each case's scores are kept: what was don
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,13 @@ import numpy as np
 
 from ..domain.bundle import Member
 from ..domain.events import Reporter
+from ..domain.quality import StructureFeatures
 from ..io.case_store import StoredCase
 from ..io.json_files import read_json, write_json
 from ..select.dice_table import DiceTable, number_or_none
 from ..select.trials import Pair
 from .averaging import KeptCase, Pairs, score_pairs, write_averages
+from .calibrate import SAMPLES_FILE, LogitSampler
 from .held_out import Contest
 from .logits import (
     forget,
@@ -29,14 +31,26 @@ from .logits import (
     predict_missing,
     without_logits,
 )
-
-FOLDER = "selection"
-"""Of a project: the label maps of the selected model on held-out cases, and their scores."""
+from .selected import SELECTION_FOLDER
 
 BATCH_BYTES = 16 * 2**30
 """Logits that are predicted again for lack of room are on the disk at most this much at once."""
 
 _CASE_SCHEMA = "selfseg.pair-scores/1"
+
+FEATURES_FILE = "quality_features.json"
+FEATURES_SCHEMA = "selfseg.mean-features/1"
+
+
+@dataclass(frozen=True)
+class MeanFeatures:
+    """What was seen of held-out cases in the mean of some members: by case and structure.
+
+    `members` are their plans and configurations.
+    """
+
+    members: tuple[tuple[str, str], ...]
+    cases: Mapping[str, Mapping[str, StructureFeatures]]
 
 
 def score_candidates(
@@ -138,7 +152,7 @@ def _kept_case(contest: Contest, name: str) -> KeptCase:
         name,
         contest.reference(name),
         tuple(logits_folder(run) for run in runs),
-        tuple(case.record for case in stored),
+        tuple(stored),
         max(logit_bytes(run, [case]) for run, case in zip(runs, stored, strict=True)),
     )
 
@@ -147,26 +161,47 @@ def predictions_of(
     contest: Contest, members: tuple[Member, ...], workers: int | None, reporter: Reporter
 ) -> list[Pair]:
     """(reference, out-of-fold label map) of every case, those of a pair written first."""
-    places = [contest.members.index(member) for member in members]
-    if len(places) == 1:
+    if len(members) == 1:
+        place = contest.members.index(members[0])
         return [
-            (contest.reference(case), contest.prediction(places[0], case)) for case in contest.cases
+            (contest.reference(case), contest.prediction(place, case)) for case in contest.cases
         ]
-    folder = contest.project.folder / FOLDER / "before_postprocessing"
-    written: dict[str, Path] = {}
+    written = average_members(contest, members, workers, reporter)
+    return [(contest.reference(case), written[case]) for case in contest.cases]
+
+
+def average_members(
+    contest: Contest, members: tuple[Member, ...], workers: int | None, reporter: Reporter
+) -> dict[str, Path]:
+    """Writes the label map of every case as the mean of some members says it.
+
+    Keeps beside them what `selected_quality` learns from.
+    """
+    places = [contest.members.index(member) for member in members]
+    home = contest.project.folder / SELECTION_FOLDER
     labels = contest.dataset.description.labels
+    written: dict[str, Path] = {}
+    features, sampler = {}, LogitSampler(labels)
     for kept in with_kept_logits(contest, contest.cases):
-        paths = write_averages(
+        found = write_averages(
             kept,
-            (places[0], places[1]),
+            places,
             labels,
-            folder,
+            home / "before_postprocessing",
             contest.ending,
             workers=workers,
             reporter=reporter,
         )
-        written.update(zip([case.identifier for case in kept], paths, strict=True))
-    return [(contest.reference(case), written[case]) for case in contest.cases]
+        for case, averaged in zip(kept, found, strict=True):
+            written[case.identifier] = averaged.path
+            features[case.identifier] = averaged.features
+            if len(averaged.truth):
+                sampler.take(averaged.logits, averaged.truth)
+    (home / SAMPLES_FILE).unlink(missing_ok=True)
+    sampler.write(home)
+    of = MeanFeatures(tuple((m.plan, m.configuration) for m in members), features)
+    write_json(home / FEATURES_FILE, of, schema=FEATURES_SCHEMA)
+    return written
 
 
 @dataclass(frozen=True)
@@ -178,7 +213,7 @@ class _Rows:
 
 
 def _rows_file(contest: Contest, case: str) -> Path:
-    return contest.project.folder / FOLDER / "pairs" / f"{case}.json"
+    return contest.project.folder / SELECTION_FOLDER / "pairs" / f"{case}.json"
 
 
 def _pairs_key(contest: Contest, case: str, pairs: Pairs) -> str:

@@ -11,10 +11,12 @@ from ..domain.plan import DeviceName
 from ..io.datasets import open_dataset
 from ..io.project import Project
 from .budget import Budget
+from .fold import FoldRun
 from .learn import TrainingOptions
 from .order import CROSS_VALIDATION
+from .quality import learn_quality
 from .summary import write_project_report
-from .trainings import HowToTrain, gather, train_all
+from .trainings import HowToTrain, Todo, gather, train_all
 
 STANDARD = TrainingOptions()
 
@@ -81,6 +83,30 @@ def crossvalidate(
             text += f"{home.folder}` runs them side by side, here or on a cluster"
             reporter(Notice(text))
         train_all(home, todo, how)
+        learn_qualities(home, todo, how)
         if undone or not home.report_file.is_file():
             write_project_report(home, todo[0].dataset, todo[0].plan, reporter=reporter)
     return home
+
+
+def learn_qualities(project: Project, todo: Sequence[Todo], how: HowToTrain) -> None:
+    """Learns from the judged folds of every configuration what predicts its quality.
+
+    Nothing is predicted for it: a configuration whose logits could not be kept is left to
+    `select`. Quick where nothing has changed.
+
+    Args:
+        project: keeps everything.
+        todo: the trainings, done by now.
+        how: device and reporter.
+    """
+    for part in todo:
+        for name in dict.fromkeys(training.configuration for training in part.trainings):
+            runs = [
+                FoldRun(
+                    project, part.dataset, part.plan, name, fold, how.device, how.reporter,
+                    how.should_stop, how.watch.clock,
+                )
+                for fold in project.trained_folds(part.plan.name, name)
+            ]  # fmt: skip
+            learn_quality(runs, checkpoint=how.checkpoint, predict=False)

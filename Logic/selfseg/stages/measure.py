@@ -57,7 +57,7 @@ def fitted_plan(
 
     The machine is timed once per project; the profile is kept beside the plan.
     """
-    profile = _speed_profile(project, plan, device, reporter, clock)
+    profile = speed_profile(project, plan, device, reporter, clock)
     target = ComputeTarget(plan.target.memory_gb, device, seconds)
     fitted = fit_to_target(plan, target, profile)
     project.write_plan(fitted)
@@ -83,13 +83,14 @@ def with_length(plan: Plan, epochs: int | None, iterations: int | None) -> Plan:
     return replace(plan, schedule=schedule)
 
 
-def _speed_profile(
+def speed_profile(
     project: Project,
     plan: Plan,
     device: DeviceName,
     reporter: Reporter,
-    clock: Callable[[], float],
+    clock: Callable[[], float] = time.monotonic,
 ) -> SpeedProfile:
+    """How fast this machine trains; timed once per project and kept there."""
     from ..train.speed import measure_speed
 
     known = project.read_speed_profile()

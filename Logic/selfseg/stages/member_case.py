@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from ..domain.case import PreprocessedCase
 from ..domain.events import Reporter
+from ..domain.stopping import Stop, never
 from ..infer.agreement import RecordingBackend, fold_dice, folds_of, is_small
 from ..infer.backend import Backend, Head
 from ..infer.engine import TileOptions, head_of, predict_slabs
@@ -24,13 +25,15 @@ class MemberCase:
         voter: the member.
         options: how tiles are taken.
         compare_folds: whether somebody will ask for `fold_dice`.
+        should_stop: asked between passes through a network.
     """
 
     def __init__(
         self, case: PreprocessedCase, voter: LoadedModel, options: TileOptions, *,
-        compare_folds: bool,
+        compare_folds: bool, should_stop: Stop = never,
     ) -> None:  # fmt: skip
         self.case = case
+        self.should_stop = should_stop
         self.voter = voter
         self.options = options
         self.labels = voter.plan.description.labels
@@ -67,7 +70,6 @@ class MemberCase:
         further_bytes: int,
         *,
         reporter: Reporter,
-        should_stop: Callable[[], bool],
     ) -> None:
         """Gives the slabs of the prediction to the takers.
 
@@ -83,7 +85,7 @@ class MemberCase:
             options=self.options,
             further_bytes=further_bytes,
             reporter=reporter,
-            should_stop=should_stop,
+            should_stop=self.should_stop,
         )
         fill(slabs, *takers)
 
@@ -101,6 +103,9 @@ class MemberCase:
 
         Returns:
             nothing at all with one fold.
+
+        Raises:
+            Cancelled: `should_stop` said so.
         """
         if self.recorder is not None:
             return self.recorder.decisions.dice()
@@ -115,4 +120,5 @@ class MemberCase:
             previous_values=self.previous_values,
             step=self.options.step,
             mirrorings=self.mirrorings,
+            should_stop=self.should_stop,
         )

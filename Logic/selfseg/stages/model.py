@@ -28,9 +28,11 @@ from ..io.onnx_files import ONNX_FILE, StoredOnnx, is_onnx_model, read_onnx
 from ..io.project import PROJECT_FILE, Project
 from ..io.weights import read_weights
 from ..registry.library import Library, default_library
+from .atlas_vote import AtlasVoters, atlases_of
 from .bundle import ModelChoice, choose_members, name_from
 from .calibrate import calibration_of
 from .models import LoadedModel, load_model, torch_backend, weights_path
+from .quality_files import quality_of
 
 BackendName = Literal["torch", "onnx"]
 
@@ -53,6 +55,11 @@ class TrainedModel(Protocol):
         """What runs its networks."""
         ...
 
+    @property
+    def atlases(self) -> AtlasVoters | None:
+        """Training cases that vote beside the networks; only a project has them."""
+        ...
+
     def load(self, member: Member, device: str, *, reporter: Reporter = silent) -> LoadedModel:
         """The networks of a member, and below a cascade those of its first stage.
 
@@ -71,6 +78,7 @@ class ProjectModel:
     checkpoint: str
     digest: str
     backend: BackendName = "torch"
+    atlases: AtlasVoters | None = None
 
     def read_weights(self, plan: str, configuration: str, fold: str) -> Mapping[str, NDArray[Any]]:
         """The weights of one network by name.
@@ -105,6 +113,7 @@ class BundleModel:
     bundle: ModelBundle
     digest: str
     backend: BackendName = "torch"
+    atlases: None = None
 
     def read_weights(self, plan: str, configuration: str, fold: str) -> Mapping[str, NDArray[Any]]:
         """The weights of one network by name, checked.
@@ -142,6 +151,7 @@ class OnnxModel:
     bundle: ModelBundle
     digest: str
     backend: BackendName = "onnx"
+    atlases: None = None
 
     def load(self, member: Member, device: str, *, reporter: Reporter = silent) -> LoadedModel:
         """See `TrainedModel.load`."""
@@ -213,8 +223,8 @@ def narrowed(
 
     Args:
         bundle: of a model that is handed on.
-        choice: plan, configurations and folds; whatever is not said stays as it is. The
-            first stage of a cascade may be chosen, too.
+        choice: plan, configurations, folds and arithmetic; whatever is not said stays as it is.
+            The first stage of a cascade may be chosen, too.
         folds: those of a plan and configuration that the model holds.
 
     Raises:
@@ -249,7 +259,10 @@ def narrowed(
         members.append(member)
     used = {member.plan for member in members}
     plans = {name: plan for name, plan in bundle.plans.items() if name in used}
-    return replace(bundle, members=tuple(members), plans=plans)
+    if {(member.plan, member.configuration) for member in members} != voting.keys():
+        # What was learned of the whole model says nothing about others.
+        bundle = replace(bundle, calibration=Calibration(), quality=None)
+    return replace(bundle, members=tuple(members), plans=choice.in_precision(plans))
 
 
 def _check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
@@ -266,21 +279,28 @@ def _check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 def _project_model(project: Project, choice: ModelChoice, reporter: Reporter) -> ProjectModel:
     chosen = choose_members(project, choice, reporter)
+    selected = chosen.selected
     bundle = ModelBundle(
         card=ModelCard(name_from(project.folder.name), "unreleased"),
         description=chosen.plan.description,
-        plans=chosen.plans,
+        plans=choice.in_precision(chosen.plans),
         members=chosen.members,
         appearances=appearances_of(chosen.plan.description.labels),
         postprocessing=chosen.postprocessing,
         calibration=calibration_of(project, chosen.members),
+        quality=quality_of(project, chosen.members, selected=selected is not None),
     )
-    digest = _digest_of_project(project, bundle, chosen.checkpoint)
-    return ProjectModel(project, bundle, chosen.checkpoint, digest)
+    atlases = atlases_of(project, selected.atlas if selected else None, reporter=reporter)
+    digest = _digest_of_project(project, bundle, chosen.checkpoint, atlases)
+    return ProjectModel(project, bundle, chosen.checkpoint, digest, atlases=atlases)
 
 
-def _digest_of_project(project: Project, bundle: ModelBundle, checkpoint: str) -> str:
+def _digest_of_project(
+    project: Project, bundle: ModelBundle, checkpoint: str, atlases: AtlasVoters | None
+) -> str:
     total = hashlib.sha256(repr(bundle.postprocessing).encode())
+    if atlases is not None:
+        total.update(repr(atlases.fusion).encode())
     for (name, configuration), folds in bundle.stages.items():
         used = folds or first_stage_folds(
             bundle.members[0].folds, project.trained_folds(name, configuration)
@@ -343,8 +363,3 @@ def _from_library(path: Path, key: str, library: Library) -> StoredBundle:
         cure=f"did you mean {' or '.join(close)}?" if close else "see `selfseg model list`",
         path=library.folder if not path.exists() else path,
     )
-
-
-def temperature_of(calibration: Calibration, members: Sequence[Member]) -> float:
-    """What logits are divided by: 1 for several members, whose mean nothing was fitted to."""
-    return calibration.temperature if len(members) == 1 else 1.0

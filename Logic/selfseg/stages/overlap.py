@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ def overlapped(
     write: Callable[[Made], Written],
     *,
     ahead: int = 1,
-) -> Iterator[Written]:
+) -> Generator[Written, None, None]:
     """While one item is worked on, the next is read and the last is written.
 
     Threads, as all three spend their time outside the interpreter. At most `ahead` items wait

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..domain.errors import DatasetError
 from ..domain.fingerprint import Fingerprint
 from ..domain.plan import Plan, PlannerName
 from ..io.json_files import read_json, read_plain_json, write_json, write_plain_json
@@ -20,7 +21,16 @@ def plan_from_files(
     name: str | None,
 ) -> tuple[Plan, Fingerprint]:
     """Plans from a fingerprint, ours or nnU-Net's, and a dataset.json; needs no images."""
-    description = description_from_nnunet(read_plain_json(dataset_json))
+    try:
+        description = description_from_nnunet(read_plain_json(dataset_json))
+    except DatasetError as error:
+        raise DatasetError(
+            error.what,
+            expected=error.expected,
+            found=error.found,
+            cure=error.cure,
+            path=dataset_json,
+        ) from error
     content = read_plain_json(fingerprint)
     if isinstance(content, dict) and "schema" in content:
         measured = read_json(fingerprint, Fingerprint, schema=FINGERPRINT_SCHEMA)

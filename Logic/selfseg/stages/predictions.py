@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,13 @@ from pathlib import Path
 from .. import __version__
 from ..domain.dataset import CaseFiles
 from ..domain.errors import FileFormatError
+from ..domain.labels import LabelScheme
 from ..infer.confidence import Confidence
 from ..io.json_files import read_json, write_json
+from ..quality.judgement import CaseQuality
 from .model import TrainedModel
 from .strategy import PredictOptions
+from .volumes import ML
 
 FILE = "predictions.json"
 SCHEMA = "selfseg.predictions/1"
@@ -36,11 +39,13 @@ class FileState:
         name: without the folder.
         bytes: its size.
         changed: nanoseconds since 1970.
+        path: where it was; a folder that was moved makes no other file of it.
     """
 
     name: str
     bytes: int
     changed: int
+    path: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ class Prediction:
         seconds: from the end of the case before to the end of this one.
         confidence: None where nobody asked.
         probabilities: their file, where they were asked for.
+        quality: what the label map is probably worth; None where nobody asked, or the model has
+            not learned to say.
+        sizes: of the structures that were asked for, in `unit`.
+        unit: "ml", or "cm2" in 2D.
     """
 
     file: str
@@ -66,11 +75,15 @@ class Prediction:
     seconds: float
     confidence: Confidence | None = None
     probabilities: str | None = None
+    quality: CaseQuality | None = None
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    unit: str = ML
 
 
 @dataclass(frozen=True)
 class _File:
     cases: Mapping[str, Prediction] = field(default_factory=dict)
+    labels: LabelScheme | None = None
 
 
 class Predictions:
@@ -84,11 +97,15 @@ class Predictions:
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = folder
         self.cases: dict[str, Prediction] = {}
+        self.labels: LabelScheme | None = None
+        """What the values of the label maps mean."""
         self.clock = clock
         self._written = clock()
         path = folder / FILE
         if path.is_file():
-            self.cases.update(read_json(path, _File, schema=SCHEMA).cases)
+            known = read_json(path, _File, schema=SCHEMA)
+            self.cases.update(known.cases)
+            self.labels = known.labels
 
     @classmethod
     def of(cls, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Predictions:
@@ -103,6 +120,8 @@ class Predictions:
         """Whether a case's output is whole, and would be the same if it were made again."""
         found = self.cases.get(files.identifier)
         if found is None or found.provenance != provenance:
+            return False
+        if not all(path.is_file() for path in files.images):  # a series not converted yet
             return False
         if found.images != states_of(files):
             return False
@@ -120,14 +139,37 @@ class Predictions:
     def write(self) -> None:
         """Writes the file, all of it or what it was before."""
         cases = dict(sorted(self.cases.items()))
-        write_json(self.folder / FILE, _File(cases), schema=SCHEMA)
+        write_json(self.folder / FILE, _File(cases, self.labels), schema=SCHEMA)
         self._written = self.clock()
+
+    def flagged(self, paths: Sequence[Path]) -> list[str]:
+        """One line for each of these label maps that somebody should look at.
+
+        The last line says how far that can be trusted, where it is little.
+        """
+        files = {path.name for path in paths}
+        found = {name: case.quality for name, case in self.cases.items() if case.file in files}
+        lines = [
+            told for name, quality in found.items() if quality and (told := flag_of(name, quality))
+        ]
+        notes = dict.fromkeys(quality.note for quality in found.values() if quality)
+        return lines + [f"predicted quality: {note}" for note in notes if note]
+
+
+def flag_of(identifier: str, quality: CaseQuality) -> str:
+    """Why somebody should look at a case; "" where there is no reason."""
+    if not quality.flagged:
+        return ""
+    return f"look at {identifier}: " + "; ".join(quality.reasons)
 
 
 def states_of(files: CaseFiles) -> tuple[FileState, ...]:
     """The images of a case as they are on disk now."""
-    found = [(path.name, path.stat()) for path in files.images]
-    return tuple(FileState(name, state.st_size, state.st_mtime_ns) for name, state in found)
+    found = [(path, path.stat()) for path in files.images]
+    return tuple(
+        FileState(path.name, state.st_size, state.st_mtime_ns, str(path.absolute()))
+        for path, state in found
+    )
 
 
 def digest_of(path: Path) -> str:
@@ -144,6 +186,7 @@ def now() -> str:
 def provenance_of(model: TrainedModel, options: PredictOptions) -> dict[str, str]:
     """All that decides what is predicted for an image, as plain text by name."""
     bundle = model.bundle
+    limit = {} if options.limit is None else {"limit": str(options.limit)}
     members = "; ".join(
         f"{member.plan} {member.configuration} fold {' '.join(member.folds)}"
         for member in bundle.members
@@ -157,9 +200,23 @@ def provenance_of(model: TrainedModel, options: PredictOptions) -> dict[str, str
         "selfseg": __version__,
         "step": f"{options.step:g}",
         "mirror": "yes" if options.mirror else "no",
+        "precision": _precision_of(model),
         "structures": ", ".join(options.structures) or "all",
         "region": "yes" if options.region else "no",
         "probabilities": "yes" if options.probabilities else "no",
         "confidence": "yes" if options.confidence else "no",
         "temperature": f"{bundle.calibration.temperature:g}",
+        **(
+            {}
+            if model.atlases is None
+            else {"atlases": f"{len(model.atlases.cases)} training cases"}
+        ),
+        **limit,
     }
+
+
+def _precision_of(model: TrainedModel) -> str:
+    """How its networks compute: "auto", or "float32" whatever the machine."""
+    plans = model.bundle.plans.values()
+    exact = model.backend == "onnx" or all(plan.autocast == "off" for plan in plans)
+    return "float32" if exact else "auto"

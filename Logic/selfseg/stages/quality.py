@@ -12,7 +12,7 @@ tends to be too low rather than too high.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,85 +22,33 @@ from numpy.typing import NDArray
 from ..crossvalidate.splits import ALL
 from ..domain.bundle import Member
 from ..domain.case import FloatArray
-from ..domain.events import Progress, StageFinished, StageStarted
-from ..domain.geometry import Shape3, Vector3
+from ..domain.events import Notice, Progress, StageFinished, StageStarted
+from ..domain.geometry import Shape3
 from ..domain.labels import LabelScheme
 from ..domain.plan import Plan
+from ..domain.quality import QualityModel, StructureFeatures
+from ..domain.stopping import check_stop
 from ..evaluate.scores import CaseScores, read_case_scores
-from ..infer.backend import Head
-from ..infer.confidence import EntropyMeter
 from ..infer.engine import Backend, Slab
 from ..infer.restore import restore
+from ..io.bundle_layout import QUALITY_SCHEMA
 from ..io.case_store import StoredCase
 from ..io.images import read_label_map
 from ..io.json_files import read_json, write_json
 from ..io.logit_store import read_logits
-from ..io.project import Project
-from ..quality.features import (
-    PromisedOverlap,
-    StructureFeatures,
-    overlap_of_maps,
-    shape_features,
-)
-from ..quality.predictor import Observation, QualityModel, fit_quality
+from ..quality.features import overlap_of_maps
+from ..quality.learning import Observation, digest_of, fit_quality
 from .calibrate import calibration_of
 from .first_stage import weights_digest
 from .fold import FoldRun
-from .logits import logits_folder, without_logits
+from .logits import logits_folder, read_judged, without_logits
 from .models import load_backend
+from .quality_files import quality_file
+from .quality_meter import QualityMeter
 from .segment import predict_case
 
-QUALITY_SCHEMA = "selfseg.quality/1"
-QUALITY_FILE = "quality.json"
 FEATURES_SCHEMA = "selfseg.quality-features/1"
 FEATURES_FILE = "quality_features.json"
-
-
-class QualityMeter(EntropyMeter):
-    """An `EntropyMeter` that also takes what predicts the quality."""
-
-    def __init__(
-        self,
-        labels: LabelScheme,
-        shape: Shape3,
-        head: Head | None = None,
-        temperature: float = 1.0,
-    ) -> None:
-        super().__init__(labels, shape, head, temperature)
-        self.promised = PromisedOverlap(labels)
-
-    def add(self, probabilities: FloatArray) -> None:
-        """Counts voxels (..., K)."""
-        super().add(probabilities)
-        self.promised.add(probabilities)
-
-    def features(
-        self,
-        labels: NDArray[Any],
-        spacing: Vector3,
-        *,
-        mirror_dice: Mapping[str, float | None] | None = None,
-    ) -> Mapping[str, StructureFeatures]:
-        """What was seen of each structure.
-
-        Args:
-            labels: (Z, Y, X) of the native grid, as decided, before postprocessing: that is what
-                held-out cases are scored on.
-            spacing: mm (Z, Y, X) of that grid.
-            mirror_dice: by structure, see `StructureFeatures`; only for a predictor that was
-                learned with it.
-        """
-        entropies = self.result().structures
-        promised, mirrored = self.promised.dice(), mirror_dice or {}
-        return {
-            name: replace(
-                found,
-                entropy=entropies[name].entropy,
-                expected_dice=promised[name],
-                mirror_dice=mirrored.get(name),
-            )
-            for name, found in shape_features(labels, self.labels, spacing).items()
-        }
 
 
 @dataclass(frozen=True)
@@ -117,55 +65,67 @@ class FoldFeatures:
 
 
 def learn_quality(
-    runs: Sequence[FoldRun], *, checkpoint: str, mirror: bool = True, mirrored: bool = False
+    runs: Sequence[FoldRun], *, checkpoint: str, mirrored: bool = False, predict: bool = True
 ) -> QualityModel | None:
     """Learns the predictor of one configuration from its judged folds, and stores it.
+
+    Quick where nothing has changed.
 
     Args:
         runs: folds of one configuration; "all" and those that are not judged are left out.
         checkpoint: the weights that were judged, "final" or "best".
-        mirror: as the folds were judged.
         mirrored: also takes how far the plain prediction agrees with the mirrored one: one more
             pass over every case, then and at prediction.
+        predict: predicts held-out cases again whose logits were not kept.
 
     Returns:
-        the predictor; None where no fold is judged.
+        the predictor; None where no fold is judged, or where cases would have to be predicted.
     """
     judged = [run for run in runs if run.fold != ALL and run.is_judged]
     if not judged:
         return None
     (first, *_) = judged
-    everyone = tuple(run.fold for run in judged)
-    calibration = calibration_of(
-        first.project, [Member(first.plan.name, first.configuration, everyone)]
-    )
+    if not predict and not all(is_measurable(run, checkpoint=checkpoint) for run in judged):
+        text = f"the quality of {first.configuration} is not learned: its logits were not kept for "
+        text += "lack of room; `selfseg select` predicts them again"
+        first.reporter(Notice(text))
+        return None
     observations: list[Observation] = []
-    for run in judged:
-        seen = measure_fold(
-            run,
-            checkpoint=checkpoint,
-            temperature=calibration.temperature,
-            mirror=mirror,
-            mirrored=mirrored,
-        )
+    for run, seen in zip(judged, measure_folds(judged, checkpoint, mirrored=mirrored), strict=True):
         scores = read_case_scores(run.folder / "validation.json")
-        observations += observations_of(seen, scores, run.fold, run.plan.description.labels)
+        fold_of = dict.fromkeys(seen.cases, run.fold)
+        observations += observations_of(seen.cases, scores, fold_of, run.plan.description.labels)
+    path = quality_file(first.project, first.plan.name, first.configuration)
+    return fitted_to(observations, path)
+
+
+def fitted_to(observations: Sequence[Observation], path: Path) -> QualityModel:
+    """The predictor that a file keeps, fitted anew where it was learned from something else."""
+    if path.is_file():
+        known = read_json(path, QualityModel, schema=QUALITY_SCHEMA)
+        if known.learned_from == digest_of(observations):
+            return known
     model = fit_quality(observations)
-    write_json(
-        quality_file(first.project, first.plan.name, first.configuration),
-        model,
-        schema=QUALITY_SCHEMA,
-    )
+    write_json(path, model, schema=QUALITY_SCHEMA)
     return model
 
 
+def measure_folds(
+    runs: Sequence[FoldRun], checkpoint: str, *, mirrored: bool = False
+) -> list[FoldFeatures]:
+    """The features of some judged folds of one configuration, at its temperature."""
+    (first, *_) = runs
+    folds = tuple(run.fold for run in runs)
+    member = Member(first.plan.name, first.configuration, folds)
+    temperature = calibration_of(first.project, [member]).temperature
+    return [
+        measure_fold(run, checkpoint=checkpoint, temperature=temperature, mirrored=mirrored)
+        for run in runs
+    ]
+
+
 def measure_fold(
-    run: FoldRun,
-    *,
-    checkpoint: str,
-    temperature: float,
-    mirror: bool = True,
-    mirrored: bool = False,
+    run: FoldRun, *, checkpoint: str, temperature: float, mirrored: bool = False
 ) -> FoldFeatures:
     """The features of a judged fold's held-out cases; those of an earlier call where they fit."""
     path, weights = run.folder / FEATURES_FILE, weights_digest(run, checkpoint)
@@ -178,9 +138,10 @@ def measure_fold(
     run.reporter(StageStarted(stage, total=len(names), unit="case"))
     cases = run.stored(names)
     missing = {case.identifier for case in without_logits(run, cases, weights)}
-    measure = _Measure(run, checkpoint, temperature, mirror, mirrored)
+    measure = _Measure(run, checkpoint, temperature, mirrored)
     found = {}
     for done, case in enumerate(cases):
+        check_stop(run.should_stop)
         found[case.identifier] = measure.case(case, kept=case.identifier not in missing)
         run.reporter(Progress(stage, done + 1, len(cases)))
     features = FoldFeatures(weights, temperature, mirrored, found)
@@ -189,20 +150,38 @@ def measure_fold(
     return features
 
 
+def is_measurable(run: FoldRun, *, checkpoint: str) -> bool:
+    """Whether the features of a judged fold are there, or can be had without predicting."""
+    path, weights = run.folder / FEATURES_FILE, weights_digest(run, checkpoint)
+    if path.is_file() and read_json(path, FoldFeatures, schema=FEATURES_SCHEMA).weights == weights:
+        return True
+    return not without_logits(run, run.stored(run.split.validation), weights)
+
+
 def observations_of(
-    features: FoldFeatures, scores: Sequence[CaseScores], fold: str, scheme: LabelScheme
+    features: Mapping[str, Mapping[str, StructureFeatures]],
+    scores: Sequence[CaseScores],
+    fold_of: Mapping[str, str],
+    scheme: LabelScheme,
 ) -> list[Observation]:
-    """Features and scores of a fold's held-out cases, put together."""
+    """Features and scores of held-out cases, put together.
+
+    Args:
+        features: by case and structure.
+        scores: of the cases.
+        fold_of: the fold that held each case out.
+        scheme: the structures.
+    """
     found = []
     for case in scores:
-        seen = features.cases.get(case.identifier, {})
+        seen = features.get(case.identifier, {})
         for label in scheme.foreground:
             metrics = case.metrics.get(label.key, {})
             if label.name in seen and metrics:
                 found.append(
                     Observation(
                         case.identifier,
-                        fold,
+                        fold_of[case.identifier],
                         label.name,
                         seen[label.name],
                         metrics.get("Dice"),
@@ -213,37 +192,11 @@ def observations_of(
     return found
 
 
-def quality_of(project: Project, members: Sequence[Member]) -> QualityModel | None:
-    """The predictor for a project's model.
-
-    None for several members: their mean is less sure than the networks that were learned from.
-    """
-    if len(members) != 1:
-        return None
-    return read_quality(project, members[0].plan, members[0].configuration)
-
-
-def read_quality(project: Project, plan: str, configuration: str) -> QualityModel | None:
-    """What was learned for a configuration; None where nothing was.
-
-    Raises:
-        FileFormatError: the file is damaged.
-    """
-    path = quality_file(project, plan, configuration)
-    return read_json(path, QualityModel, schema=QUALITY_SCHEMA) if path.is_file() else None
-
-
-def quality_file(project: Project, plan: str, configuration: str) -> Path:
-    """Where the predictor of a configuration lies."""
-    return project.run_folder(plan, configuration, ALL).parent / QUALITY_FILE
-
-
 @dataclass
 class _Measure:
     run: FoldRun
     checkpoint: str
     temperature: float
-    mirror: bool
     mirrored: bool
     _backend: Backend | None = None
 
@@ -258,7 +211,9 @@ class _Measure:
         if kept:
             maps = read_logits(logits_folder(self.run), case.identifier)
         else:
-            maps = np.moveaxis(self.predicted(case, plan, mirror=self.mirror), 0, -1)
+            judged = read_judged(self.run)
+            mirror = judged is None or judged.mirror
+            maps = np.moveaxis(self.predicted(case, plan, mirror=mirror), 0, -1)
         scheme = plan.description.labels
         meter = QualityMeter(scheme, _shape(maps), temperature=self.temperature)
         meter.take(Slab(0, maps))

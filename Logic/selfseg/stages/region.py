@@ -8,7 +8,7 @@ the spacing they have learned only, so the look is never cheapened by coarser sa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from ..arrays.bounding_box import bounding_box
 from ..domain.case import RawCase
+from ..domain.errors import UsageError
 from ..domain.events import Notice, Reporter
-from ..domain.geometry import Geometry
+from ..domain.geometry import Geometry, Shape3, VoxelRanges
+from ..domain.stopping import Stop
 from ..infer.agreement import SeveralFolds
 from ..preprocess.cut import Box
 from ..preprocess.orientation import axes_of_plan
@@ -43,7 +45,7 @@ def find_region(
     step: float,
     memory_bytes: int | None = None,
     reporter: Reporter,
-    should_stop: Callable[[], bool],
+    should_stop: Stop,
 ) -> Box | None:
     """The box of native voxels that has to be predicted in full; None for all of them.
 
@@ -54,7 +56,7 @@ def find_region(
         step: of the prediction in full.
         memory_bytes: see `segment_image`.
         reporter: is told what is left out, and why nothing is.
-        should_stop: polled between tiles.
+        should_stop: asked many times a second.
     """
     if raw.geometry.is_2d or all(v.plan.configuration(v.configuration).is_2d for v in voters):
         reporter(Notice("no region is looked for: the model sees slice by slice"))
@@ -123,14 +125,73 @@ def region_around(
 
 def _margins(grid: Geometry, voters: Sequence[LoadedModel]) -> tuple[float, float, float]:
     """Mm along the native axes (Z, Y, X)."""
-    margins = np.full(3, MARGIN_MM)
-    for voter in voters:
-        chosen = voter.plan.configuration(voter.configuration)
-        if chosen.is_2d:
-            continue
-        order, _ = axes_of_plan(grid, voter.plan)
-        for axis, native in enumerate(order):
-            patch = chosen.patch_size[axis] * chosen.spacing[axis]
-            margins[native] = max(margins[native], MARGIN_PATCHES * patch)
-    z, y, x = (float(value) for value in margins)
+    volumes = [v for v in voters if not v.plan.configuration(v.configuration).is_2d]
+    tiles = zip(*(_tile_mm(grid, voter) for voter in volumes), strict=True)
+    z, y, x = (max(MARGIN_MM, MARGIN_PATCHES * max(widths)) for widths in tiles)
     return z, y, x
+
+
+def _tile_mm(grid: Geometry, voter: LoadedModel) -> tuple[float, float, float]:
+    """Width of a tile in mm along the native axes (Z, Y, X); 0 across a 2D network's slices."""
+    chosen = voter.plan.configuration(voter.configuration)
+    order, _ = axes_of_plan(grid, voter.plan)
+    dimensions = len(chosen.patch_size)
+    widths = [0.0, 0.0, 0.0]
+    for native, size, spacing in zip(
+        order[-dimensions:], chosen.patch_size, chosen.spacing[-dimensions:], strict=True
+    ):
+        widths[native] = size * spacing
+    return widths[0], widths[1], widths[2]
+
+
+def box_of_limit(limit: VoxelRanges, grid: Geometry, voters: Sequence[LoadedModel]) -> Box:
+    """The native voxels to predict, so that those of a limit are predicted as in the whole image.
+
+    A tile trusts its own edge the least: there is a margin of `MARGIN_PATCHES` around the limit,
+    and in all no less than a tile, which would be filled up with zeros otherwise.
+
+    Args:
+        limit: the voxels that are wanted.
+        grid: of the image.
+        voters: of the model; the largest tile counts.
+
+    Raises:
+        UsageError: the limit is empty, or reaches out of the image.
+    """
+    if any(not 0 <= a < b <= n for (a, b), n in zip(limit, grid.shape, strict=True)):
+        raise UsageError(
+            "the limit is no part of the image",
+            expected=f"for each axis z, y, x two indices 0 <= a < b <= {grid.shape}",
+            found=str(limit),
+            cure="cut the box to the image first",
+        )
+    tiles = zip(*(_tile_mm(grid, voter) for voter in voters), strict=True)
+    parts = []
+    for (low, high), size, widths, spacing in zip(
+        limit, grid.shape, tiles, grid.spacing, strict=True
+    ):
+        tile = max(widths) / spacing
+        margin = math.ceil(max(MARGIN_PATCHES * tile, (tile - (high - low)) / 2))
+        parts.append(slice(max(0, low - margin), min(size, high + margin)))
+    z, y, x = parts
+    return z, y, x
+
+
+def pasted(
+    part: NDArray[Any], place: Box, shape: Shape3, limit: VoxelRanges | None
+) -> NDArray[Any]:
+    """A part's label map as that of the whole image, nothing outside of the limit.
+
+    Args:
+        part: (Z, Y, X) label values.
+        place: the voxels it takes.
+        shape: of the whole image.
+        limit: the voxels that are wanted; None: all.
+    """
+    whole = np.zeros(shape, part.dtype)
+    whole[place] = part
+    for axis, (low, high) in enumerate(limit or ()):
+        along = np.moveaxis(whole, axis, 0)
+        along[:low] = 0
+        along[high:] = 0
+    return whole

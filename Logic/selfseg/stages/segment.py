@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..domain.events import (
     silent,
 )
 from ..domain.plan import Plan
+from ..domain.stopping import Stop, never
 from ..infer.cascade import previous_on_grid
 from ..infer.engine import Backend, TileOptions, head_of, predict_logits, predict_slabs
 from ..infer.restore import fill, native_restoration, restoration_bytes
@@ -37,7 +37,7 @@ def predict_case(
     mirror_axes: tuple[int, ...] | None = None,
     memory_bytes: int | None = None,
     reporter: Reporter = silent,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Stop = never,
 ) -> FloatArray:
     """The logits (K, Z, Y, X) of one preprocessed case at the plan's spacing.
 
@@ -71,7 +71,7 @@ def segment_case(
     mirror_axes: tuple[int, ...] | None = None,
     memory_bytes: int | None = None,
     reporter: Reporter = silent,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Stop = never,
 ) -> NDArray[Any]:
     """The label map (Z, Y, X) of one preprocessed case on its native grid.
 
@@ -87,7 +87,7 @@ def segment_case(
         mirror_axes: axes of the patch that may be mirrored; None: all.
         memory_bytes: what the process may use in all; None: what the machine has.
         reporter: is told after every batch of tiles.
-        should_stop: polled between batches.
+        should_stop: asked many times a second.
 
     Raises:
         Cancelled, ModelError, UsageError: see `predict_case`.
@@ -95,7 +95,7 @@ def segment_case(
     labels = plan.description.labels
     head = head_of(backend)
     maps = labels.head_count if head is None else head.weights.shape[1]
-    native, restoration = native_restoration(case.record, labels, head)
+    native, restoration = native_restoration(case.record, labels, head, should_stop)
     slabs = predict_slabs(
         case,
         backend,
@@ -119,7 +119,7 @@ def segment_image(
     step: float = 0.5,
     memory_bytes: int | None = None,
     reporter: Reporter = silent,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Stop = never,
 ) -> NDArray[Any]:
     """The label map (Z, Y, X) of an image, through every stage of the model.
 
@@ -133,7 +133,7 @@ def segment_image(
         step: see `segment_case`.
         memory_bytes: see `segment_case`.
         reporter: is told of the progress over all stages.
-        should_stop: polled between batches.
+        should_stop: asked many times a second.
 
     Raises:
         Cancelled: `should_stop` said so.
@@ -151,7 +151,7 @@ def segment_image(
         )
     case = image
     if isinstance(case, RawCase):
-        case = preprocess_case(case, model.plan, model.configuration)
+        case = preprocess_case(case, model.plan, model.configuration, should_stop)
     del image
     if previous is not None:
         case = replace(case, previous=previous_on_grid(previous, case.record))
@@ -201,7 +201,8 @@ class CaseProgress:
             self.reporter(event)
             return
         over = self.done + event.done / max(event.total, 1)
-        left = (time.monotonic() - self.started) / over * (self.total - over)
+        spent = time.monotonic() - self.started
+        left = spent / over * (self.total - over) if over else None
         self.reporter(Progress(self.stage, over, self.total, left, event.detail))
 
 

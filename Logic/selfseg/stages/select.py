@@ -32,9 +32,12 @@ from ..select.candidates import best, candidates_from
 from ..select.dice_table import number_or_none
 from ..select.postprocessing import Chosen, choose_steps, refine
 from ..select.trials import Pair, parts_of_files, score_maps, score_parts, workers_for
-from .candidate_scores import FOLDER, predictions_of, score_candidates
+from .candidate_scores import predictions_of, score_candidates
 from .folds import with_known_folds
 from .held_out import Contest, open_contest
+from .selected import SELECTION_FOLDER
+from .selected_quality import learn_selected
+from .summary import write_project_report
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def select(
 ) -> Selection:
     """Chooses the configurations and the postprocessing that are best on held-out cases.
 
-    What it needs and was not kept is predicted. The choice is `selection.json` in the project.
+    What it needs and was not kept is predicted. The choice is `selection.json` in the project, and
+    the report tells it.
 
     Args:
         project: folder of a project with trainings.
@@ -87,15 +91,19 @@ def select(
     """
     home = Project.open(project)
     with home.lock():
-        return select_model(
+        dataset = with_known_folds(home, open_dataset(home.dataset_folder))
+        selection = select_model(
             home,
-            with_known_folds(home, open_dataset(home.dataset_folder)),
+            dataset,
             options,
             device=device,
             workers=workers,
             reporter=reporter,
             should_stop=should_stop,
         )
+        plan = home.read_plan(selection.members[0].plan)
+        write_project_report(home, dataset, plan, reporter=reporter)
+    return selection
 
 
 def select_model(
@@ -164,8 +172,9 @@ def select_model(
             contest, selection, finals, workers=workers, reporter=reporter, should_stop=should_stop
         )
     scores = evaluate_files(finals, labels, groups=dataset.groups, workers=workers)
-    path = project.folder / FOLDER / "validation.json"
+    path = project.folder / SELECTION_FOLDER / "validation.json"
     write_json(path, scores.as_mapping(), schema="selfseg.scores/1")
+    learn_selected(contest, selection, workers=workers, reporter=reporter)
     write_selection(project, selection)
     reporter(StageFinished("select", seconds=time.monotonic() - began, detail=describe(selection)))
     return selection
@@ -214,7 +223,7 @@ def _write_finals(
     reporter: Reporter,
 ) -> list[Pair]:
     """The label maps of the selected model on held-out cases, in `selection/validation/`."""
-    folder = contest.project.folder / FOLDER / "validation"
+    folder = contest.project.folder / SELECTION_FOLDER / "validation"
     shutil.rmtree(folder, ignore_errors=True)
     work = _Finish(folder, selection, contest.dataset)
     finals = map_cases(

@@ -9,9 +9,13 @@ from pathlib import Path
 from ..domain.bundle import Member, PostprocessingStep
 from ..domain.events import Notice, Reporter, silent
 from ..domain.plan import Plan
+from ..domain.selection import AtlasFusion
 from ..io.project import Project
 from ..io.selection_file import read_selection
-from .candidate_scores import FOLDER
+
+SELECTION_FOLDER = "selection"
+"""Of a project: the label maps of the selected model on held-out cases, their scores, and what
+was learned from them."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class SelectedModel:
         postprocessing: what is done to the label map.
         checkpoint: the weights that were judged.
         scores_file: out-of-fold scores of all of it, in the form of `validation.json`.
+        atlas: training cases that vote, too; only the project itself can ask them.
     """
 
     plans: Mapping[str, Plan]
@@ -31,6 +36,7 @@ class SelectedModel:
     postprocessing: tuple[PostprocessingStep, ...]
     checkpoint: str
     scores_file: Path
+    atlas: AtlasFusion | None = None
 
 
 def selected_model(project: Project, *, reporter: Reporter = silent) -> SelectedModel | None:
@@ -54,14 +60,12 @@ def selected_model(project: Project, *, reporter: Reporter = silent) -> Selected
             text += f"{member.configuration} fold {', '.join(gone or member.folds)} is gone; "
             reporter(Notice(f"{text}run `selfseg select` again", level="warning"))
             return None
-    reporter(Notice(f"selected by cross-validation: {selection.chosen.name}"))
-    if selection.atlas is not None:
-        reporter(Notice("its atlases are left out: they take the training cases", level="warning"))
     names = dict.fromkeys(member.plan for member in selection.members)
     return SelectedModel(
         {name: project.read_plan(name) for name in names},
         selection.members,
         selection.postprocessing,
         selection.checkpoint,
-        project.folder / FOLDER / "validation.json",
+        project.folder / SELECTION_FOLDER / "validation.json",
+        selection.atlas,
     )

@@ -2,8 +2,8 @@
 
 image -> [region: a first look, then only the part that matters]
 -> each member: [first stage ->] preprocessing -> slabs of maps
--> one member: decided slab by slab;  several: kept, then decided together
--> postprocessing -> the structures that were asked for
+-> one member: decided slab by slab;  several, or atlases beside them: kept, then decided together
+-> what it is probably worth -> postprocessing -> the structures that were asked for
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays.probabilities import logits_of
 from ..domain.bundle import ModelBundle
 from ..domain.case import FloatArray, PreprocessedCase, PreprocessRecord, RawCase
-from ..domain.events import Event, Progress, Reporter, silent
+from ..domain.events import Event, Notice, Progress, Reporter, silent
 from ..domain.labels import LabelScheme
+from ..domain.stopping import Stop, never
 from ..infer.cascade import previous_on_grid
-from ..infer.confidence import Confidence, EntropyMeter
+from ..infer.confidence import probabilities_of
 from ..infer.engine import TileOptions
 from ..infer.ensemble import KeptMaps, Vote, decide, kept_bytes, mean_probabilities
 from ..infer.probability_map import ProbabilityTaker, network_affine
@@ -32,41 +34,23 @@ from ..postprocess.components import postprocess
 from ..postprocess.subset import keep_values, values_of
 from ..preprocess.case import preprocess_case
 from ..preprocess.cut import Box, cut_normalised
+from ..quality.ranking import TrackRecord, track_record
+from .atlas_vote import AtlasVoters, atlas_votes
 from .member_case import MemberCase
-from .model import TrainedModel, temperature_of
+from .model import TrainedModel
 from .models import LoadedModel
-from .region import find_region, region_around
+from .outcome import Decided, Outcome
+from .predict_options import PredictOptions
+from .quality_meter import QualityMeter
+from .region import box_of_limit, find_region, pasted, region_around
 from .segment import ScaledProgress, segment_image
 
-Stop = Callable[[], bool]
+__all__ = [
+    "Outcome", "PredictOptions", "Strategy", "head_names", "load_strategy", "segment_with",
+]  # fmt: skip
 
-
-def never() -> bool:
-    """Never stops."""
-    return False
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """How to predict, beside what the model says.
-
-    Args:
-        step: distance of neighbouring tiles as a share of the patch.
-        mirror: averages over mirrored images, along the axes that the training has mirrored.
-        structures: names of those to write; none means all.
-        region: looks first where the structures are, and predicts only there in full.
-        probabilities: also writes them, at the network's resolution.
-        confidence: measures how sure the model is of each case.
-        memory_bytes: what the process may use in all; None: what the machine has.
-    """
-
-    step: float = 0.5
-    mirror: bool = True
-    structures: tuple[str, ...] = ()
-    region: bool = False
-    probabilities: bool = False
-    confidence: bool = True
-    memory_bytes: int | None = None
+FEWEST_SLICES = 4
+"""Along every axis, of an image that atlases are registered to."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +62,9 @@ class Strategy:
     options: PredictOptions = field(default_factory=PredictOptions)
     values: frozenset[int] | None = None
     """The label values to write; None: all."""
+    atlases: AtlasVoters | None = None
+    record: TrackRecord | None = None
+    """How the predictor of the quality did on held-out cases; None without one."""
 
     @property
     def labels(self) -> LabelScheme:
@@ -87,21 +74,18 @@ class Strategy:
     @property
     def temperature(self) -> float:
         """Of the probabilities that are reported; labels do not depend on it."""
-        return temperature_of(self.bundle.calibration, self.bundle.members)
+        return self.bundle.calibration.temperature
+
+    @property
+    def decides_alone(self) -> bool:
+        """Whether there is one member and nobody beside it."""
+        return len(self.voters) == 1 and self.atlases is None
 
     @property
     def reads_ahead(self) -> bool:
         """Whether a case may come preprocessed: there is only one preprocessing."""
-        (first, *others) = self.voters
-        return not others and first.first is None and not self.options.region
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a case: label values (Z, Y, X) on its native grid, and how sure they are."""
-
-    labels: NDArray[Any]
-    confidence: Confidence | None = None
+        part = self.options.region or self.options.limit is not None
+        return self.decides_alone and self.voters[0].first is None and not part
 
 
 def load_strategy(
@@ -120,7 +104,9 @@ def load_strategy(
     options = options or PredictOptions()
     values = values_of(options.structures, model.bundle.description.labels)
     voters = tuple(model.load(member, device, reporter=reporter) for member in model.bundle.members)
-    return Strategy(model.bundle, voters, options, values)
+    quality = model.bundle.quality
+    record = None if quality is None else track_record(quality)
+    return Strategy(model.bundle, voters, options, values, model.atlases, record)
 
 
 def segment_with(
@@ -138,7 +124,7 @@ def segment_with(
         strategy: the model.
         probabilities: file to write them to.
         reporter: is told of the progress over all members and stages.
-        should_stop: polled between batches of tiles.
+        should_stop: asked many times a second.
 
     Raises:
         Cancelled: `should_stop` said so.
@@ -146,9 +132,17 @@ def segment_with(
         UsageError: the memory budget is too small.
     """
     work = _Work(strategy, probabilities, reporter, should_stop)
-    outcome = work.run(image)
-    labels = postprocess(outcome.labels, strategy.bundle.postprocessing, strategy.labels)
-    return replace(outcome, labels=keep_values(labels, strategy.values))
+    decided = work.run(image)
+    labels = postprocess(decided.labels, strategy.bundle.postprocessing, strategy.labels)
+    labels = keep_values(labels, strategy.values)
+    if decided.meter is None:
+        return Outcome(labels)
+    quality = None
+    if strategy.bundle.quality is not None and strategy.options.limit is None:
+        grid = image.geometry if isinstance(image, RawCase) else image.record.native
+        wanted, record = strategy.options.structures, strategy.record
+        quality = decided.quality(strategy.bundle.quality, grid.spacing, wanted, record)
+    return Outcome(labels, decided.meter.result(decided.fold_dice), quality)
 
 
 @dataclass(frozen=True)
@@ -164,22 +158,50 @@ class _Work:
     def options(self) -> PredictOptions:
         return self.strategy.options
 
-    def run(self, image: RawCase | PreprocessedCase) -> Outcome:
+    def run(self, image: RawCase | PreprocessedCase) -> Decided:
+        if not isinstance(image, RawCase):
+            return self.alone(lambda index: image)
         box = first = None
-        if isinstance(image, RawCase) and self.options.region:
+        limit = self.options.limit
+        if limit is not None:
+            box = box_of_limit(limit, image.geometry, self.strategy.voters)
+            if not image.channels[(slice(None), *box)].any():  # nothing was ever found in nothing
+                nothing = np.zeros(image.geometry.shape, np.uint8)
+                return Decided(nothing, nothing)
+        elif self.options.region:
             box, first = self.look(image)
-        decide_by = self.alone if len(self.strategy.voters) == 1 else self.together
-        if not isinstance(image, RawCase) or box is None:
-            return decide_by(lambda index: self.prepared(image, index, None, first))
         parts: list[Box] = []
 
         def prepared(index: int) -> PreprocessedCase:
             return self.prepared(image, index, box, first, parts.append)
 
-        inner = decide_by(prepared)
-        whole = np.zeros(image.geometry.shape, inner.labels.dtype)
-        whole[parts[0]] = inner.labels
-        return replace(inner, labels=whole)
+        if self.strategy.decides_alone:
+            inner = self.alone(prepared)
+        else:
+            inner = self.together(prepared, self.said_by_atlases(image), parts)
+        if not parts:
+            return inner
+        whole, networks = (
+            pasted(labels, parts[0], image.geometry.shape, limit)
+            for labels in (inner.labels, inner.networks)
+        )
+        return replace(inner, labels=whole, networks=networks)
+
+    def said_by_atlases(self, image: RawCase) -> FloatArray | None:
+        """Probabilities (K, Z, Y, X) of the atlases; None without any."""
+        atlases = self.strategy.atlases
+        if atlases is None:
+            return None
+        if min(image.geometry.shape) < FEWEST_SLICES:
+            text = f"{image.identifier}: too flat for atlases, the networks decide alone"
+            self.reporter(Notice(text, level="warning"))
+            return None
+        return atlases.probabilities(
+            image,
+            self.strategy.labels,
+            reporter=self.without_progress,
+            should_stop=self.should_stop,
+        )
 
     def look(self, raw: RawCase) -> tuple[Box | None, NDArray[Any] | None]:
         """The region, and what a cascade's first stage has predicted where that was the look."""
@@ -201,15 +223,13 @@ class _Work:
 
     def prepared(
         self,
-        image: RawCase | PreprocessedCase,
+        image: RawCase,
         index: int,
         box: Box | None,
         first: NDArray[Any] | None,
-        place: Callable[[Box], None] = lambda box: None,
+        place: Callable[[Box], None],
     ) -> PreprocessedCase:
         """The case as a member takes it, the first stage's prediction included."""
-        if isinstance(image, PreprocessedCase):
-            return image
         voter = self.strategy.voters[index]
         plan, previous = voter.plan, first
         if voter.first is not None and previous is None:
@@ -219,7 +239,7 @@ class _Work:
             place(part.box)
             image, plan = part.image, part.plan
             previous = None if previous is None else previous[part.box]
-        case = preprocess_case(image, plan, voter.configuration)
+        case = preprocess_case(image, plan, voter.configuration, self.should_stop)
         if previous is None:
             return case
         return replace(case, previous=previous_on_grid(previous, case.record))
@@ -238,16 +258,16 @@ class _Work:
             should_stop=self.should_stop,
         )
 
-    def alone(self, prepared: Callable[[int], PreprocessedCase]) -> Outcome:
+    def alone(self, prepared: Callable[[int], PreprocessedCase]) -> Decided:
         """One member: slices are decided as soon as they are predicted."""
         labels, temperature = self.strategy.labels, self.strategy.temperature
         turn = self.turn(prepared(0), 0)
         record, head = turn.case.record, turn.head
-        native, restoration = native_restoration(record, labels, head)
+        native, restoration = native_restoration(record, labels, head, self.should_stop)
         takers: list[SlabTaker] = [restoration]
         meter = None
         if self.options.confidence:
-            meter = EntropyMeter(labels, record.shape_after_resampling, head, temperature)
+            meter = QualityMeter(labels, record.shape_after_resampling, head, temperature)
             takers.append(meter)
         with ExitStack() as open_files:
             if self.probabilities is not None:
@@ -255,12 +275,23 @@ class _Work:
                 takers.append(ProbabilityTaker(write, labels, head, temperature))
             self.predict(turn, 0, takers, restoration_bytes(record, labels, turn.map_count))
         if meter is None:
-            return Outcome(native)
-        return Outcome(native, meter.result(turn.fold_dice(native)))
+            return Decided(native, native)
+        return Decided(native, native, meter, turn.fold_dice(native))
 
-    def together(self, prepared: Callable[[int], PreprocessedCase]) -> Outcome:
-        """Several members: their maps are kept, and decided when all are there."""
-        labels, temperature = self.strategy.labels, self.strategy.temperature
+    def together(
+        self,
+        prepared: Callable[[int], PreprocessedCase],
+        said: FloatArray | None,
+        parts: Sequence[Box],
+    ) -> Decided:
+        """Several members, or atlases too: maps are kept, and decided when all are there.
+
+        Args:
+            prepared: the case as each member takes it.
+            said: probabilities of the atlases, on the native grid.
+            parts: of that grid, what the members have seen once they are prepared; none: all.
+        """
+        labels = self.strategy.labels
         votes, agreed, later = [], [], []
         for index in range(len(self.strategy.voters)):
             turn = self.turn(prepared(index), index)
@@ -276,24 +307,42 @@ class _Work:
             del turn
         meter = None
         if self.options.confidence:
-            crop = votes[0].record.shape_before_resampling
-            meter = EntropyMeter(labels, crop, temperature=temperature)
-        native = decide(votes, labels, meter)
+            # Of the mean as it is: its temperature is for the probabilities that are written.
+            meter = QualityMeter(labels, votes[0].record.shape_before_resampling)
+        native = networks = decide(votes, labels, meter, self.should_stop)
+        atlases = self.strategy.atlases
+        if said is not None and atlases is not None:
+            said = said[(slice(None), *parts[0])] if parts else said
+            everyone = atlas_votes(votes, said, atlases.fusion.share, labels)
+            native = decide(everyone, labels, should_stop=self.should_stop)
+            del everyone
         if self.probabilities is not None:
-            with self.probability_file(votes[0].record) as write:
-                for plane in mean_probabilities(votes, labels, temperature):
-                    write(plane)
+            self.write_mean(votes, self.probabilities)
         if meter is None:
-            return Outcome(native)
+            return Decided(native, networks)
         del votes
-        agreed += [turn.fold_dice(native) for turn in later]
-        return Outcome(native, meter.result(_mean_of(agreed)))
+        agreed += [turn.fold_dice(networks) for turn in later]
+        return Decided(native, networks, meter, _mean_of(agreed))
+
+    def write_mean(self, votes: Sequence[Vote], path: Path) -> None:
+        """Writes what the networks say together, on the grid of the first."""
+        labels, temperature = self.strategy.labels, self.strategy.temperature
+        regions = labels.has_regions
+        with self.probability_file(votes[0].record) as write:
+            for plane in mean_probabilities(votes, labels, 1.0, self.should_stop):
+                if temperature == 1:
+                    write(plane)
+                else:
+                    logits = logits_of(plane, regions=regions)
+                    write(probabilities_of(logits, labels, temperature))
 
     def turn(self, case: PreprocessedCase, index: int) -> MemberCase:
         """The case before a member."""
         voter, options = self.strategy.voters[index], self.options
         tiles = TileOptions(options.step, options.mirror, voter.mirror_axes, options.memory_bytes)
-        return MemberCase(case, voter, tiles, compare_folds=options.confidence)
+        return MemberCase(
+            case, voter, tiles, compare_folds=options.confidence, should_stop=self.should_stop
+        )
 
     def predict(
         self, turn: MemberCase, index: int, takers: Sequence[SlabTaker], further: int
@@ -303,7 +352,6 @@ class _Work:
             takers,
             further,
             reporter=self.progress(index, stage=turn.voter.stage_count - 1),
-            should_stop=self.should_stop,
         )
 
     def probability_file(

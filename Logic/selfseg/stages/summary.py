@@ -20,6 +20,7 @@ from ..domain.bundle import Member
 from ..domain.dataset import CaseFiles, Dataset
 from ..domain.events import Reporter, StageFinished
 from ..domain.plan import Plan
+from ..domain.quality import QualityModel
 from ..domain.selection import Selection
 from ..evaluate.scores import CaseScores, Scores, read_case_scores, summarise_cases
 from ..io.images import read_case, read_label_map
@@ -39,7 +40,8 @@ from ..report.content import (
 )
 from ..report.html import write_report, write_report_json
 from .calibrate import SAMPLES_FILE, calibration_of
-from .quality import read_quality
+from .quality_files import quality_of, read_quality
+from .selected import SELECTION_FOLDER
 
 
 def write_project_report(
@@ -53,14 +55,18 @@ def write_project_report(
 ) -> Path:
     """Writes report.html and report.json into the project.
 
-    Scores are those of `test_scores` where given, else the out-of-fold scores of one
-    configuration: the one that was selected, else the best that was judged.
+    Scores are those of `test_scores` where given, else the out-of-fold scores of the selected
+    model, else those of the best configuration that was judged.
     """
     start = time.monotonic()
     selection = read_selection(project)
     judged = _judged(project, plan)
     shown = _shown(judged, plan, selection)
-    scores = judged.get(shown, summarise_cases(())) if test_scores is None else test_scores
+    selected = _selected_scores(project, selection)
+    scores = judged.get(shown, summarise_cases(())) if selected is None else selected
+    name = shown if selected is None or selection is None else _name_of(selection)
+    if test_scores is not None:
+        scores = test_scores
     files = {case.identifier: case for case in (*dataset.cases, *test_cases)}
     content = ReportContent(
         title=f"{dataset.description.name}: segmentation model",
@@ -71,8 +77,8 @@ def write_project_report(
         runs=_runs(project, plan),
         scores=scores.as_mapping(),
         scored_on=(
-            f"{len(scores.cases)} held-out cases of {shown or 'no configuration'}, each "
-            "predicted by a network that has not seen it"
+            f"{len(scores.cases)} held-out cases of {name or 'no configuration'}, each "
+            "predicted by networks that have not seen it"
             if test_scores is None
             else f"{len(scores.cases)} test cases that no training has seen"
         ),
@@ -82,12 +88,12 @@ def write_project_report(
                 name,
                 _folds(project, plan, name),
                 found.as_mapping(),
-                is_shown=test_scores is None and name == shown,
+                is_shown=test_scores is None and selected is None and name == shown,
             )
             for name, found in judged.items()
         ),
         calibration=_calibration(project, plan, shown) if shown else None,
-        quality=read_quality(project, plan.name, shown) if shown else None,
+        quality=_quality(project, plan, shown, selection),
         selection=selection,
         usage=_usage(project),
         provenance=(
@@ -138,6 +144,28 @@ def _shown(judged: dict[str, Scores], plan: Plan, selection: Selection | None) -
     voting = [m.configuration for m in members if m.plan == plan.name]
     names = [name for name in voting if name in judged] or list(judged)
     return max(names, key=lambda name: judged[name].mean_foreground() or 0.0, default="")
+
+
+def _selected_scores(project: Project, selection: Selection | None) -> Scores | None:
+    """Of the selected model on its held-out cases; None where nothing was selected."""
+    path = project.folder / SELECTION_FOLDER / "validation.json"
+    if selection is None or not path.is_file():
+        return None
+    return summarise_cases(read_case_scores(path))
+
+
+def _name_of(selection: Selection) -> str:
+    steps = ", with its postprocessing" if selection.postprocessing else ""
+    return f"the selected model ({selection.chosen.name}{steps})"
+
+
+def _quality(
+    project: Project, plan: Plan, shown: str, selection: Selection | None
+) -> QualityModel | None:
+    """Of the selected model, else of the configuration that is shown."""
+    if selection is not None:
+        return quality_of(project, selection.members, selected=True)
+    return read_quality(project, plan.name, shown) if shown else None
 
 
 def _runs(project: Project, plan: Plan) -> tuple[TrainingRun, ...]:

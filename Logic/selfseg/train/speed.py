@@ -26,6 +26,9 @@ BATCH_SIZE = 2
 LONGEST_EDGE = {2: 160, 3: 40}
 """Longer patch axes are cut to this: the cost per voxel hardly depends on the size above it."""
 
+SHORTEST_EDGE = 8
+"""Shorter patch axes grow to this: after two halvings there has to be something to normalise."""
+
 TIMED_STEPS = 3
 
 LIMIT_SECONDS = 5.0
@@ -54,7 +57,7 @@ def measure_speed(
         dimensions: 2 or 3.
         input_channels: channels of the images.
         output_channels: heads of the network.
-        patch_size: the standard plan's; long axes are cut.
+        patch_size: the standard plan's; long axes are cut, very short ones grow.
         device: "auto", "cpu", "cuda", "mps".
         clock: seconds.
 
@@ -63,7 +66,7 @@ def measure_speed(
     """
     chosen = pick_device(device)
     longest = LONGEST_EDGE[dimensions]
-    patch = tuple(max(4, min(n, longest) // 4 * 4) for n in patch_size[-dimensions:])
+    patch = tuple(max(SHORTEST_EDGE, min(n, longest) // 4 * 4) for n in patch_size[-dimensions:])
     trial = _Trial(patch, input_channels, output_channels, chosen, clock)
     started = clock()
     with devices.fast_arithmetic(chosen):

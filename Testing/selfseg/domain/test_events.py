@@ -9,11 +9,15 @@ import pytest
 
 from selfseg.domain.events import (
     KINDS,
+    CaseFailed,
     CaseFinished,
+    CasesFound,
     EpochFinished,
     Event,
     IterationFinished,
+    ModelReady,
     Notice,
+    PlanExplained,
     Progress,
     StageFinished,
     StageStarted,
@@ -29,6 +33,10 @@ EXAMPLES: tuple[Event, ...] = (
     EpochFinished("3d", "0", 1, 9, 0.3, 0.4, {"a": None, "b": 0.5}),
     ValidationFinished("3d", "0", 1, {"a": 0.5}, {"a": None}, {"a": 0.4}, 0.5, cases=2),
     CaseFinished("a", 2.0, scores={"a": None}),
+    CasesFound(("a", "b"), ("a",)),
+    CaseFailed("a", "broken", cure="mend it"),
+    PlanExplained("plain", ({"title": "t", "text": "x"},), ({"name": "2d"},), 100, 5, 2**20),
+    ModelReady("liver", "1.0.0", "liver", 0.9, 5),
 )
 
 
@@ -37,7 +45,8 @@ def test_every_kind_is_one_json_object(event: Event) -> None:
     content = json.loads(json.dumps(event.as_dict(), allow_nan=False))
     kind = KINDS[content.pop("event")]
     assert kind is type(event)
-    assert kind(**content) == event
+    plain = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+    assert kind(**plain) == event
 
 
 def test_every_kind_is_known() -> None:

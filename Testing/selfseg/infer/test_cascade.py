@@ -12,6 +12,7 @@ from selfseg.domain.errors import ModelError
 from selfseg.domain.geometry import Geometry, Vector3
 from selfseg.domain.labels import Label, LabelScheme
 from selfseg.domain.plan import ConfigurationPlan, NetworkPlan
+from selfseg.domain.stopping import Stop, never
 from selfseg.infer.cascade import previous_on_grid
 from selfseg.infer.engine import predict_logits
 from selfseg.infer.restore import labels_for_next_stage
@@ -97,7 +98,9 @@ class EchoMasks:
 
     channels = 0
 
-    def predict(self, batch: FloatArray, mirror_axes: tuple[int, ...] = ()) -> FloatArray:
+    def predict(
+        self, batch: FloatArray, mirror_axes: tuple[int, ...] = (), should_stop: Stop = never
+    ) -> FloatArray:
         self.channels = batch.shape[1]
         return batch[:, -2:]
 

@@ -8,6 +8,7 @@ import pytest
 
 from selfseg.domain.case import PreprocessedCase
 from selfseg.domain.labels import LabelScheme
+from selfseg.domain.stopping import Stop, never
 from selfseg.infer.agreement import RecordingBackend, fold_dice, on_network_grid
 from selfseg.infer.backend import Head
 from selfseg.infer.confidence import EntropyMeter, strides
@@ -64,7 +65,9 @@ class Fixed:
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
-    def predict(self, batch: np.ndarray, mirror_axes: tuple[int, ...] = ()) -> np.ndarray:
+    def predict(
+        self, batch: np.ndarray, mirror_axes: tuple[int, ...] = (), should_stop: Stop = never
+    ) -> np.ndarray:
         assert mirror_axes == ()
         return np.stack([self.answer(tile) for tile in batch])
 
@@ -120,7 +123,9 @@ def test_recording_changes_no_prediction() -> None:
     answers = [generator.standard_normal((3, 4, 5, 6)).astype(np.float32) for _ in range(3)]
     folds = [Fixed(lambda tile, a=answer: a + tile) for answer in answers]
     for fold in folds:
-        fold.predict = lambda batch, axes=(), f=fold: np.stack([f.answer(t) for t in batch])  # type: ignore[method-assign, misc]
+        fold.predict = lambda batch, axes=(), stop=never, f=fold: np.stack(
+            [f.answer(t) for t in batch]
+        )  # type: ignore[method-assign, misc]
     recording = RecordingBackend(folds, LABELS)
     batch = generator.standard_normal((2, 1, 4, 5, 6)).astype(np.float32)
     found = recording.predict(batch, (0, 1))

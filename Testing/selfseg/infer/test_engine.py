@@ -10,6 +10,7 @@ from selfseg.domain.case import FloatArray
 from selfseg.domain.errors import Cancelled, ModelError, UsageError
 from selfseg.domain.events import Event, Progress
 from selfseg.domain.plan import ConfigurationPlan, NetworkPlan
+from selfseg.domain.stopping import Stop, never
 from selfseg.infer.backend import WindowPlan
 from selfseg.infer.engine import TileOptions, mirror_subsets, predict_logits, predict_slabs
 from selfseg.infer.host_window import HostWindow
@@ -26,7 +27,9 @@ class Arithmetic:
         self.extra = extra
         self.batches: list[tuple[int, ...]] = []
 
-    def predict(self, batch: FloatArray, mirror_axes: tuple[int, ...] = ()) -> FloatArray:
+    def predict(
+        self, batch: FloatArray, mirror_axes: tuple[int, ...] = (), should_stop: Stop = never
+    ) -> FloatArray:
         self.batches.append(batch.shape)
         results = []
         for subset in mirror_subsets(mirror_axes):
@@ -128,7 +131,7 @@ def test_batches_are_even_and_progress_is_told() -> None:
     assert [shape[0] for shape in backend.batches] == [1, 2, 2]
     assert all(shape[1:] == (1, 4, 4, 4) for shape in backend.batches)
     done = [event.done for event in events if isinstance(event, Progress)]
-    assert done == [1, 3, 5]
+    assert done == [0, 1, 3, 5]
     assert isinstance(events[-1], Progress)
     assert events[-1].total == 5
 
@@ -173,9 +176,11 @@ def test_only_the_axes_that_may_be_mirrored_are() -> None:
     asked = []
 
     class Asked(Arithmetic):
-        def predict(self, batch: FloatArray, mirror_axes: tuple[int, ...] = ()) -> FloatArray:
+        def predict(
+            self, batch: FloatArray, mirror_axes: tuple[int, ...] = (), should_stop: Stop = never
+        ) -> FloatArray:
             asked.append(mirror_axes)
-            return super().predict(batch, mirror_axes)
+            return super().predict(batch, mirror_axes, should_stop)
 
     for options in (TileOptions(), TileOptions(mirror_axes=(0, 2)), NO_MIRROR):
         predict_logits(

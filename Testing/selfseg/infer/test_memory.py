@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from selfseg.domain.errors import UsageError
-from selfseg.infer.memory import Choice, Need, as_gigabytes, choose
+from selfseg.infer.memory import Choice, Need, as_gigabytes, choose, host_memory_at_hand
 
 GB = 10**9
 NEED = Need(window=4 * GB, each_pass=GB, fixed=GB)
@@ -37,3 +37,18 @@ def test_without_a_budget_it_takes_what_there_is_and_never_refuses() -> None:
 def test_gigabytes_are_rounded_up() -> None:
     assert as_gigabytes(3_900_000_001) == "4.0 GB"
     assert as_gigabytes(3_900_000_000) == "3.9 GB"
+
+
+def test_what_is_at_hand_is_the_budget_less_what_is_taken() -> None:
+    budget = 100 * GB
+    at_hand = host_memory_at_hand(budget)
+    assert 0 < budget - at_hand < 20 * GB  # this process
+    assert host_memory_at_hand(None) > 0
+
+
+def test_what_is_needed_is_what_is_said() -> None:
+    assert NEED.total(3, half=False) == 8 * GB
+    assert NEED.total(3, half=True) == 6 * GB
+    # The share that may be taken without a budget does not count with one.
+    assert choose(NEED, 13 * GB, 8, budget=30 * GB) == Choice(8, half=False)
+    assert choose(NEED, 26 * GB, 8, budget=None) == Choice(8, half=False)

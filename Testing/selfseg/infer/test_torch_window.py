@@ -9,6 +9,7 @@ import torch
 from selfseg.domain.errors import ModelError
 from selfseg.domain.events import Event, Notice
 from selfseg.domain.plan import ConfigurationPlan, NetworkPlan
+from selfseg.domain.stopping import Stop, never
 from selfseg.infer.backend import WindowPlan
 from selfseg.infer.engine import TileOptions, predict_logits
 from selfseg.infer.torch_backend import TorchBackend
@@ -37,8 +38,10 @@ def test_it_is_the_plain_way_of_adding_up(heads: int, autocast: str) -> None:
         def __init__(self, backend: TorchBackend) -> None:
             self.backend = backend
 
-        def predict(self, batch: np.ndarray, mirror_axes: tuple[int, ...] = ()) -> np.ndarray:
-            return self.backend.predict(batch, mirror_axes)
+        def predict(
+            self, batch: np.ndarray, mirror_axes: tuple[int, ...] = (), should_stop: Stop = never
+        ) -> np.ndarray:
+            return self.backend.predict(batch, mirror_axes, should_stop)
 
     backend = a_backend(heads, autocast)
     case = a_case(noise(1, 10, 13, 8))
@@ -59,11 +62,12 @@ class Scarce(TorchBackend):
         mirror_axes: tuple[int, ...] = (),
         passes: int = 1,
         lanes: Executor | None = None,
+        should_stop: Stop = never,
     ) -> list[torch.Tensor]:
         self.calls += 1
         if min(passes, len(batch) * 2 ** len(mirror_axes)) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return super().mean_maps(batch, mirror_axes, passes, lanes)
+        return super().mean_maps(batch, mirror_axes, passes, lanes, should_stop)
 
 
 def test_it_goes_on_with_fewer_tiles_and_says_so() -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hostile_zips import unpacked_files
-from model_examples import CASCADE, LABELS, NETWORK, a_bundle, a_plan, made_weights
+from model_examples import CASCADE, LABELS, NETWORK, a_bundle, a_plan, a_quality, made_weights
 from selfseg.domain.appearance import Appearance, Code
 from selfseg.domain.bundle import Calibration, Member, ModelBundle, ModelCard, PostprocessingStep
 from selfseg.domain.errors import ModelError, ProjectError
@@ -101,6 +101,7 @@ def bundles(draw: st.DrawFn) -> ModelBundle:
             "mean": {"1": {"Dice": 0.1 + 0.2, "HD95": None}}, "foreground_mean": {"Dice": None},
         })),
         fingerprint=draw(st.just(None) | st.just(a_bundle().fingerprint)),
+        quality=draw(st.just(None) | st.just(a_quality(structures[0]))),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hostile_content import CONTENT
 from hostile_zips import MARK, PACKED, Files, Payload, pack, unpacked_files, with_manifest
-from model_examples import a_bundle, made_weights
+from model_examples import a_bundle, a_quality, made_weights
 from selfseg.domain.errors import SelfsegError
 from selfseg.io.bundle_files import install_bundle, read_bundle, write_bundle
 from selfseg.registry.library import Library
@@ -26,7 +26,7 @@ from selfseg.registry.library import Library
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("good") / "model"
-    bundle = a_bundle()
+    bundle = a_bundle(quality=a_quality("liver"))
     write_bundle(folder, bundle, made_weights(bundle))
     return unpacked_files(folder)
 

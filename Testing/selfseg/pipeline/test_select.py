@@ -21,6 +21,9 @@ from selfseg.io.project import FINAL_WEIGHTS, Project
 from selfseg.io.selection_file import read_selection
 from selfseg.select.dice_table import dice_row
 from selfseg.stages import candidate_scores, logits
+from selfseg.stages.bundle import CardOptions, bundle_from_project
+from selfseg.stages.model import open_model
+from selfseg.stages.predictions import Predictions
 from selfseg.stages.select import SelectOptions
 from selfseg.stages.selected import selected_model
 
@@ -36,6 +39,14 @@ def project(tmp_path: Path, one_thread: None, narrow_plan: Callable[..., str]) -
     (data / "groups.csv").write_text("case,group\n" + "\n".join(rows) + "\n")
     narrow_plan(data, tmp_path / "p")
     return tmp_path / "p"
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report takes longer than the choice; `test_quality_control` reads it."""
+    for stage in ("select", "crossvalidate"):
+        name = f"selfseg.stages.{stage}.write_project_report"
+        monkeypatch.setattr(name, lambda *anything, **named: None)
 
 
 def finished(told: list[Event]) -> list[str]:
@@ -125,7 +136,7 @@ def test_one_configuration_and_one_fold_are_selected_too(project: Path) -> None:
     assert "only fold 1 of 2" in "\n".join(e.text for e in told if isinstance(e, Notice))
 
 
-def test_atlases_join_where_they_are_asked_for_and_better(project: Path) -> None:
+def test_atlases_join_where_they_are_asked_for_and_better(project: Path, tmp_path: Path) -> None:
     pipeline.train(project, configuration="3d_fullres", fold="1", **QUICK)
     without = pipeline.select(project, device="cpu", workers=1)
     assert without.atlas is None
@@ -138,3 +149,30 @@ def test_atlases_join_where_they_are_asked_for_and_better(project: Path) -> None
     assert chosen == read_selection(Project.open(project))
     scores = json.loads((project / "selection" / "validation.json").read_text())
     assert scores["foreground_mean"]["Dice"] == pytest.approx(chosen.dice)
+
+    # The project predicts with them: a held-out case of fold 1 gets close to what was scored.
+    case = min((project / "selection" / "validation").glob("*.nii.gz"))
+    data = Project.open(project).dataset_folder
+    image = data / "imagesTr" / case.name.replace(".nii.gz", "_0000.nii.gz")
+    told: list[Event] = []
+    pipeline.predict(project, [image], tmp_path / "out", device="cpu", reporter=told.append)
+    scheme = Project.open(project).description.labels
+    reference = read_label_map(data / "labelsTr" / case.name)[0]
+    dice = dice_row(reference, read_label_map(tmp_path / "out" / case.name)[0], scheme)
+    assert np.nanmean(dice) > (without.dice or 0) + 0.2
+    assert not [e for e in told if isinstance(e, Notice) and "atlases" in e.text]
+    cases = Predictions(tmp_path / "out").cases
+    assert cases[case.name.removesuffix(".nii.gz")].provenance["atlases"] == "2 training cases"
+
+    # A model that is handed on holds no scans: it says what it lacks, and claims no scores of it.
+    bundle, _ = bundle_from_project(Project.open(project), CardOptions(), reporter=told.append)
+    assert "left out: 2 training cases" in "\n".join(e.text for e in told if isinstance(e, Notice))
+    assert bundle.card.provenance["left out"] == "2 training cases as atlases"
+    assert bundle.scores is not None
+    assert bundle.scores["foreground_mean"]["Dice"] == pytest.approx(without.candidates[0].dice)
+
+    # Without its training cases the project says so, and goes on with the networks.
+    (data / "labelsTr" / case.name).unlink()
+    with open_model(project, reporter=told.append) as model:
+        assert model.atlases is None
+    assert "its scores do not hold" in "\n".join(e.text for e in told if isinstance(e, Notice))

@@ -10,7 +10,7 @@ import pytest
 
 from selfseg.arrays.bounding_box import nonzero_box
 from selfseg.domain.case import RawCase
-from selfseg.domain.errors import ImageError, PlanError
+from selfseg.domain.errors import Cancelled, ImageError, PlanError
 from selfseg.preprocess.case import preprocess_case
 from synthetic_preprocessing import GOLDEN, GOLDEN_STEP, Recipe, made_case, made_plan
 
@@ -132,3 +132,20 @@ def test_label_values_beyond_int16_are_an_error() -> None:
     labels[10, 10, 10] = 40_000
     with pytest.raises(ImageError, match="too large"):
         preprocess_case(replace(raw, labels=labels), made_plan(recipe), "3d_fullres")
+
+
+def test_it_can_be_stopped_on_the_way() -> None:
+    recipe = GOLDEN["thick_target"]
+    raw, plan = made_case(recipe), made_plan(recipe)
+    asked = []
+
+    def count() -> bool:
+        asked.append(1)
+        return False
+
+    preprocess_case(raw, plan, recipe.configuration, count)
+    assert len(asked) > 3
+    for last in range(1, len(asked) + 1):
+        left = iter([False] * (last - 1) + [True])
+        with pytest.raises(Cancelled):
+            preprocess_case(raw, plan, recipe.configuration, lambda left=left: next(left))

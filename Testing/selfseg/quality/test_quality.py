@@ -11,27 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfseg.domain.errors import ModelError
 from selfseg.domain.labels import LabelScheme
-from selfseg.io.json_files import read_json, write_json
-from selfseg.quality.features import (
-    PromisedOverlap,
-    StructureFeatures,
-    overlap_of_maps,
-    shape_features,
-)
-from selfseg.quality.judgement import judge
-from selfseg.quality.predictor import (
-    FEWEST_CASES,
-    Observation,
+from selfseg.domain.quality import (
+    BEYOND,
     QualityModel,
-    dice_error,
-    dice_of,
-    fit_quality,
-    hd95_error,
-    hd95_of,
+    Regression,
+    StructureFeatures,
+    StructurePredictor,
 )
-from selfseg.quality.ranking import rank_pairs, spearman
-from selfseg.quality.regression import BEYOND, fit_regression
+from selfseg.io.json_files import read_json, write_json
+from selfseg.quality.features import PromisedOverlap, overlap_of_maps, shape_features
+from selfseg.quality.judgement import judge
+from selfseg.quality.learning import Observation, fit_quality
+from selfseg.quality.predictor import FEWEST_CASES, dice_error, dice_of, hd95_error, hd95_of
+from selfseg.quality.ranking import rank, rank_pairs, spearman, track_record
+from selfseg.quality.regression import fit_regression
 
 LABELS = LabelScheme.from_mapping({"liver": 1, "lesion": 3})
 REGIONS = LabelScheme.from_mapping({"whole": [1, 2], "core": 2}, [1, 2])
@@ -197,12 +192,12 @@ def test_rankings_say_how_little_few_cases_tell():
 
 def test_the_predictor_ranks_cases_it_has_not_seen(model: QualityModel):
     assert model.left_out == "fold"
-    ranking = model.ranking()
+    ranking = rank(model)
     assert ranking.cases == 40
     assert ranking.spearman > 0.9
     assert ranking.error < 0.5 * ranking.error_of_mean
-    assert model.ranking("liver", metric="hd95_mm").spearman > 0.8
-    assert model.ranking("nobody").cases == 0
+    assert rank(model, "liver", metric="hd95_mm").spearman > 0.8
+    assert rank(model, "nobody").cases == 0
 
 
 def test_a_predictor_without_information_is_not_praised():
@@ -213,21 +208,69 @@ def test_a_predictor_without_information_is_not_praised():
     ]
     for folds in (5, 1):
         model = fit_quality([replace(e, fold=str(i % folds)) for i, e in enumerate(entries)])
-        ranking = model.ranking()
+        ranking = rank(model)
         # Leaving cases out must not rank them upside down either.
         assert abs(ranking.spearman or 0) < 0.35
         assert ranking.verdict in ("none", "too few cases")
         assert model.left_out == ("fold" if folds > 1 else "case")
 
 
+def test_a_record_says_what_it_is_worth(model: QualityModel):
+    good = track_record(model)
+    assert good.is_reliable
+    assert good.note == ""
+    assert judge(model, {"liver": _observations(1)[0].features}).reliable
+    rng = np.random.default_rng(8)
+    chance = fit_quality(
+        [
+            replace(entry, dice=float(rng.uniform(0.7, 0.95)), hd95_mm=float(rng.uniform(1, 9)))
+            for entry in _observations(60)
+        ]
+    )
+    judged = judge(chance, {"liver": _observations(1)[0].features})
+    assert not judged.reliable
+    assert judged.note.startswith("not reliable on this data: predicted Dice cannot be told")
+    assert "HD95 cannot be told from chance" in judged.note
+    assert judged.dice is not None  # it is told all the same
+    few = judge(fit_quality(_observations(4)), {"liver": _observations(1)[0].features})
+    assert "too few held-out cases" in few.note
+
+
+def test_a_feature_that_one_case_lacks_is_left_out_everywhere():
+    entries = _observations(30)
+    lacking = replace(entries[0], features=replace(entries[0].features, entropy=None))
+    model = fit_quality([lacking, *entries[1:]])
+    line = model.structures["liver"].dice
+    assert line is not None
+    assert "entropy" not in line.names
+    assert len(model.held_out) == 30
+
+
+def test_a_model_knows_what_it_was_learned_from(model: QualityModel):
+    assert model.learned_from == fit_quality(_observations(40)).learned_from
+    assert model.learned_from != fit_quality(_observations(40, seed=1)).learned_from
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"deviations": (0.0,)}, {"weights": ()}, {"intercept": math.nan}, {"means": (math.inf,)}],
+)
+def test_lines_that_are_none_are_refused(change: dict[str, object]):
+    line = Regression(("doubt",), (0.0,), (1.0,), (-1.0,), (1.0,), (0.5,), 0.0, 1.0)
+    with pytest.raises(ModelError, match="predictor of the quality"):
+        replace(line, **change)
+    with pytest.raises(ModelError, match="spread above 0"):
+        StructurePredictor(3, 3, 3, volume_spread=0.0)
+
+
 def test_too_few_cases_are_said_to_be_too_few():
     model = fit_quality(_observations(FEWEST_CASES - 1))
     assert model.structures["liver"].dice is None
     assert model.held_out == ()
-    assert model.ranking().verdict == "too few cases"
+    assert rank(model).verdict == "too few cases"
     judged = judge(model, {"liver": _observations(1)[0].features})
     assert judged.unknown == ("liver",)
-    assert (judged.dice, judged.is_flagged) == (None, False)
+    assert (judged.dice, judged.flagged) == (None, False)
 
 
 def test_what_was_not_found_is_not_learned_from():
@@ -241,21 +284,21 @@ def test_what_was_not_found_is_not_learned_from():
     assert model.structures["liver"].cases == 20
     assert model.structures["liver"].dice is not None
     assert len(model.held_out) == 40
-    assert model.ranking().cases == 20
+    assert rank(model).cases == 20
     assert fit_quality([]).structures == {}
 
 
 def test_bad_cases_are_flagged_with_their_reasons(model: QualityModel):
     good = _observations(1)[0].features
     fine = judge(model, {"liver": replace(good, expected_dice=0.95, volume_ml=20.0)})
-    assert not fine.is_flagged
+    assert not fine.flagged
     assert fine.dice == pytest.approx(0.93, abs=0.03)
     bad = judge(
         model,
         {"liver": replace(good, expected_dice=0.6, volume_ml=2.0, entropy=0.5,
                           largest_share=0.7, pieces=4)},
     )  # fmt: skip
-    assert bad.is_flagged
+    assert bad.flagged
     reasons = " | ".join(bad.reasons)
     assert "liver: predicted Dice 0." in reasons
     assert "below 0.70" in reasons
@@ -276,7 +319,7 @@ def test_folds_that_disagree_flag_a_case_that_looks_good(model: QualityModel):
     assert judged.structures["liver"].reasons[0] == (
         "the networks of the folds agree to 0.55 only, below 0.70"
     )
-    assert not judge(model, {"liver": good}, {"liver": 0.9}).is_flagged
+    assert not judge(model, {"liver": good}, {"liver": 0.9}).flagged
 
 
 def test_a_structure_that_everyone_has_is_missed_where_it_is_not_found(model: QualityModel):
@@ -285,7 +328,7 @@ def test_a_structure_that_everyone_has_is_missed_where_it_is_not_found(model: Qu
     rare = fit_quality(
         [replace(e, in_reference=i % 2 == 0) for i, e in enumerate(_observations(40))]
     )
-    assert not judge(rare, {"liver": StructureFeatures()}).is_flagged
+    assert not judge(rare, {"liver": StructureFeatures()}).flagged
 
 
 def test_every_cause_has_words(model: QualityModel):

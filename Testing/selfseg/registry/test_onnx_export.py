@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from model_examples import CASCADE, a_bundle, made_weights
+from model_examples import CASCADE, a_bundle, a_quality, made_weights
 from onnx_examples import GRAPH, an_onnx_model
 from selfseg.domain.bundle import Calibration, Member, PostprocessingStep
 from selfseg.domain.errors import ModelError
@@ -47,10 +47,11 @@ def test_the_description_comes_back_whole(tmp_path: Path) -> None:
         members=(Member("plain", "3d_fullres", ("0",), mirror_axes=(1, 2)),),
         postprocessing=(PostprocessingStep("largest_component", ("liver",)),),
         calibration=Calibration(1.3, "4 held-out cases"),
+        quality=a_quality("liver"),
     )
     stored = read_onnx(an_onnx_model(tmp_path / "model", bundle))
     for name in ("card", "description", "plans", "members", "appearances", "postprocessing",
-                 "calibration", "fingerprint"):  # fmt: skip
+                 "calibration", "fingerprint", "quality"):  # fmt: skip
         assert getattr(stored.bundle, name) == getattr(bundle, name), name
 
 

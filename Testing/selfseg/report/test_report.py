@@ -26,7 +26,7 @@ from report_examples import (
     an_overlay,
 )
 from selfseg.domain.labels import LabelScheme
-from selfseg.quality.predictor import fit_quality
+from selfseg.quality.learning import fit_quality
 from selfseg.report import html as page_module
 from selfseg.report.content import (
     CalibrationContent,

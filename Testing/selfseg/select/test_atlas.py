@@ -12,7 +12,7 @@ from selfseg.domain.geometry import Geometry
 from selfseg.domain.labels import Label, LabelScheme
 from selfseg.infer.ensemble import Vote, decide
 from selfseg.select.atlas import Atlas, Registered, fuse, register
-from selfseg.stages.atlas import atlas_votes
+from selfseg.stages.atlas_vote import atlas_votes
 
 LABELS = LabelScheme((Label("ball", (1,)), Label("core", (2,))))
 REGIONS = LabelScheme((Label("whole", (1, 2)), Label("core", (2,))), (1, 2))

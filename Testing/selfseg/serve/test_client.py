@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from selfseg.domain.errors import Cancelled, ModelError
-from selfseg.serve.client import WorkerClient
+from selfseg.serve.client import AT_ONCE, WorkerClient
 from selfseg.serve.messages import ModelKey, StatusReport
 from selfseg.serve.restarts import Patience
 from selfseg.serve.tasks import WorkerFailed, WorkerTask
@@ -32,6 +33,8 @@ if behaviour == "never-starts":
 if behaviour == "silent":
     time.sleep(600)
 print("words of a launcher", flush=True)
+if behaviour == "flood":
+    print("\\n".join(map(str, range(5000))), file=sys.stderr, flush=True)
 for line in sys.stdin:
     ask = json.loads(line); id = ask["id"]
     if ask["kind"] == "hello":
@@ -120,6 +123,85 @@ def test_events_and_result(make_client: MakeClient, tmp_path: Path) -> None:
     status = client.status()
     client.wait()
     assert isinstance(status.result(), StatusReport)
+
+
+def test_nothing_holds_up_a_user_interface(make_client: MakeClient, tmp_path: Path) -> None:
+    """Starting, asking, polling, cancelling and ending, a deaf worker and a dying one included."""
+    longest: dict[str, float] = {}
+
+    def timed(name: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        began = time.perf_counter()
+        result = call(*arguments)
+        longest[name] = max(longest.get(name, 0.0), time.perf_counter() - began)
+        return result
+
+    for behaviour, word in (("good", "wait"), ("deaf", "wait"), ("good", "child")):
+        client = make_client(behaviour)
+        timed("start", client.start)
+        task = timed("submit", segment, client, tmp_path, word)
+        while task.computing_since is None and not task.done:
+            timed("poll", client.poll)
+            time.sleep(0.001)
+        timed("cancel", client.cancel, task)
+        while not task.done:
+            timed("poll", client.poll)
+            time.sleep(0.001)
+        if word == "wait":
+            left = segment(client, tmp_path, "wait")
+            timed("poll", client.poll)
+            timed("end_now", client.end_now)
+            assert isinstance(left.error, Cancelled)
+    # A busy machine may take the processor away; benchmarks/warm_worker.py measures the times.
+    assert max(longest.values()) < 0.1, longest
+
+
+def test_ending_at_once_leaves_nothing(make_client: MakeClient, tmp_path: Path) -> None:
+    client = make_client("deaf")
+    task = segment(client, tmp_path, "wait")
+    while task.computing_since is None:
+        client.poll()
+    assert client.process_id is not None
+    process = psutil.Process(client.process_id)
+    (tmp_path / ".part-ab1-77").mkdir()
+    (tmp_path / ".part-ab11-77").mkdir()  # another worker's
+    client.end_now()
+    with pytest.raises(Cancelled):
+        task.result()
+    process.wait(10)
+    end = time.monotonic() + 10
+    while (tmp_path / ".part-ab1-77").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert [path.name for path in tmp_path.glob(".part*")] == [".part-ab11-77"]
+    client.end_now()  # once more does nothing
+    client.close()
+    assert client.poll()
+    with pytest.raises(WorkerFailed, match="closed client"):
+        segment(client, tmp_path, "good")
+
+
+def test_ending_before_it_has_started(make_client: MakeClient, tmp_path: Path) -> None:
+    client = make_client("silent")
+    client.start()
+    child = client._child
+    assert child is not None
+    client.end_now()
+    child.wait_until_gone(20)
+    assert child.gone
+    assert child.exit_status() is not None
+
+
+def test_a_flood_of_words_comes_in_parts(make_client: MakeClient, tmp_path: Path) -> None:
+    log: list[str] = []
+    client = make_client("flood", on_log=log.append)
+    task = segment(client, tmp_path, "good")
+    counts = [0]
+    while not task.done:
+        client.poll()
+        counts.append(len(log))
+        time.sleep(0.01)
+    assert max(b - a for a, b in itertools.pairwise(counts)) <= AT_ONCE + 1
+    while len(log) < 5000:
+        client.poll()
 
 
 def test_polling_never_waits(make_client: MakeClient, tmp_path: Path) -> None:

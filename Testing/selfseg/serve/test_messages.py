@@ -38,12 +38,21 @@ from selfseg.serve.messages import (
 )
 from selfseg.serve.wire import ANSWERS, MAX_LINE_BYTES, REQUESTS, Unreadable, read_line, write_line
 
-KEY = ModelKey("/models/liver", folds=("0", "all"), device="cpu")
+KEY = ModelKey("/models/liver", folds=("0", "all"), device="cpu", precision="float32")
 REQUEST_EXAMPLES: list[Request] = [
     Hello("h"),
     Load("1", KEY, 3.0),
     Segment(
         "2", KEY, ("/i/ä\udc80.nii.gz",), "/o.nii.gz", Grid((1.0, 2.0, 3.0)), False, 0.7, ("a",)
+    ),
+    Segment(
+        "8",
+        ModelKey("liver", checkpoint="best"),
+        ("/a.npy", "/b.npy"),
+        "/o.npy",
+        Grid((1.0, 2.0, 3.0)),
+        limit=((0, 4), (2, 3), (5, 10)),
+        confidence=True,
     ),
     Unload("3"),
     Unload("4", "liver@1"),
@@ -107,6 +116,15 @@ SEGMENT = {
         (json.dumps({**SEGMENT, "images": ["/a\0b"]}).encode(), "1", "absolute path"),
         (json.dumps({**SEGMENT, "step": 0}).encode(), "1", "step"),
         (json.dumps({**SEGMENT, "timeout_seconds": -1}).encode(), "1", "timeout_seconds"),
+        (json.dumps({**SEGMENT, "limit": [[0, 4], [2, 3]]}).encode(), "1", "list of 3"),
+        (json.dumps({**SEGMENT, "limit": [[0, 4], [2, 3], [5, 5]]}).encode(), "1", "limit"),
+        (json.dumps({**SEGMENT, "limit": [[0, 4], [2, 3], [-1, 5]]}).encode(), "1", "limit"),
+        (json.dumps({**SEGMENT, "limit": [[0, 4], [2, 3], [1, 5.5]]}).encode(), "1", "whole"),
+        (
+            json.dumps({**SEGMENT, "model": {"source": "/m", "precision": "half"}}).encode(),
+            "1",
+            "'auto' or 'float32'",
+        ),
         (json.dumps({**SEGMENT, "mirror": 1}).encode(), "1", "true or false"),
         (json.dumps({**SEGMENT, "grid": {"spacing": [1, 1]}}).encode(), "1", "list of 3"),
         (json.dumps({**SEGMENT, "model": {"source": "/m", "folds": [0]}}).encode(), "1", "folds"),
@@ -116,6 +134,15 @@ def test_what_is_refused(line: bytes, identifier: str, text: str) -> None:
     with pytest.raises(Unreadable, match=text) as caught:
         read_line(line, REQUESTS)
     assert caught.value.id == identifier
+
+
+def test_a_checkpoint_may_be_left_to_the_model() -> None:
+    for checkpoint in (None, "final", "best"):
+        model = {"source": "/m", "checkpoint": checkpoint}
+        request = read_line(json.dumps({**SEGMENT, "model": model}).encode(), REQUESTS)
+        assert isinstance(request, Segment)
+        assert request.model.checkpoint == checkpoint
+    assert ModelKey("/m").checkpoint is None
 
 
 @given(st.binary(max_size=60))

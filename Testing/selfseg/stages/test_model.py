@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from model_examples import CASCADE, a_bundle, made_weights
-from selfseg.domain.bundle import Calibration, Member, PostprocessingStep
+from selfseg.domain.bundle import Calibration, Member, ModelBundle, PostprocessingStep
 from selfseg.domain.errors import ModelError, UsageError
+from selfseg.domain.quality import QualityModel
 from selfseg.domain.selection import ScoredCandidate, Selection, TriedStep
 from selfseg.io.bundle_files import write_bundle
 from selfseg.io.selection_file import write_selection
 from selfseg.registry.library import Library
 from selfseg.stages.bundle import CardOptions, ModelChoice, bundle_from_project
-from selfseg.stages.model import first_stage_folds, narrowed, open_model, temperature_of
+from selfseg.stages.model import first_stage_folds, narrowed, open_model
 
 if TYPE_CHECKING:
     from conftest import CascadeProject
@@ -87,10 +88,19 @@ def test_a_choice_narrows_the_members() -> None:
             members(**wrong)
 
 
-def test_temperatures_are_for_one_member() -> None:
-    calibration = Calibration(1.5, "x")
-    assert temperature_of(calibration, MEMBERS[:1]) == 1.5
-    assert temperature_of(calibration, MEMBERS) == 1
+def test_what_was_learned_of_a_model_goes_with_all_of_it() -> None:
+    calibration, quality = Calibration(1.5, "x"), QualityModel({})
+    bundle = a_bundle(members=MEMBERS, calibration=calibration, quality=quality)
+
+    def made(**choice: object) -> ModelBundle:
+        chosen = ModelChoice(**choice)  # type: ignore[arg-type]
+        return narrowed(bundle, chosen, lambda plan, configuration: ("0", "1", "2"))
+
+    assert made(folds=("0",)).calibration == calibration
+    assert made(folds=("0",)).quality is quality
+    for name in (FULL, LOWRES):
+        assert made(configurations=(name,)).calibration == Calibration()
+        assert made(configurations=(name,)).quality is None
 
 
 def test_a_project_is_a_model_too(cascade_project: CascadeProject) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -72,3 +73,32 @@ def test_an_error_ends_it(broken: str) -> None:
     with pytest.raises(ValueError, match=f"{broken} of 2"):
         list(overlapped(range(50), step("read"), step("work"), step("write")))
     assert len(began) < 20
+
+
+def test_what_is_being_written_is_finished_and_what_was_done_is_told() -> None:
+    written: list[int] = []
+    told: list[int] = []
+
+    def work(i: int) -> int:
+        if i == 2:
+            raise ValueError("broken")
+        return i
+
+    def write(i: int) -> int:
+        time.sleep(0.05)
+        written.append(i)
+        return i
+
+    with pytest.raises(ValueError, match="broken"):
+        told.extend(overlapped(range(9), lambda i: i, work, write))
+    assert written == [0, 1]
+    assert told == [0]
+
+
+def test_who_does_not_want_the_rest_gets_no_more() -> None:
+    read: list[int] = []
+    results = overlapped(range(50), lambda i: read.append(i) or i, lambda i: i, str)
+    assert next(results) == "0"
+    results.close()
+    assert len(read) <= 4
+    assert not [t.name for t in threading.enumerate() if t.name.startswith(("read", "write"))]

@@ -9,25 +9,25 @@ import numpy as np
 import pytest
 
 from selfseg.domain.bundle import Member
+from selfseg.domain.quality import StructureFeatures
 from selfseg.evaluate.scores import read_case_scores
 from selfseg.infer.engine import Slab
 from selfseg.io.json_files import read_json
 from selfseg.quality import predictor
-from selfseg.quality.features import StructureFeatures
 from selfseg.quality.predictor import FEWEST_CASES
+from selfseg.quality.ranking import rank
 from selfseg.stages import quality as stage
 from selfseg.stages.learn import judge_fold
 from selfseg.stages.quality import (
     FEATURES_FILE,
     FEATURES_SCHEMA,
     FoldFeatures,
-    QualityMeter,
     learn_quality,
     measure_fold,
     observations_of,
-    quality_of,
-    read_quality,
 )
+from selfseg.stages.quality_files import quality_of, read_quality
+from selfseg.stages.quality_meter import QualityMeter
 from selfseg.stages.summary import write_project_report
 
 NAME = "3d_lowres"
@@ -45,10 +45,11 @@ def judged(cascade_project):
 def test_a_project_learns_and_reports(judged, monkeypatch: pytest.MonkeyPatch):
     project, run = judged
     assert read_quality(project.home, project.plan.name, NAME) is None
-    model = learn_quality([run], checkpoint="final", mirror=False)
+    model = learn_quality([run], checkpoint="final")
     assert model is not None
+    assert learn_quality([run], checkpoint="final", predict=False) == model
     assert len(run.split.validation) < FEWEST_CASES
-    assert model.ranking().verdict == "too few cases"
+    assert rank(model).verdict == "too few cases"
     assert read_quality(project.home, project.plan.name, NAME) == model
     assert quality_of(project.home, [Member(project.plan.name, NAME, ("0",))]) == model
     two = [Member(project.plan.name, name, ("0",)) for name in (NAME, "3d_fullres")]
@@ -57,17 +58,18 @@ def test_a_project_learns_and_reports(judged, monkeypatch: pytest.MonkeyPatch):
     seen = read_json(run.folder / FEATURES_FILE, FoldFeatures, schema=FEATURES_SCHEMA)
     assert set(seen.cases) == set(run.split.validation)
     scores = read_case_scores(run.folder / "validation.json")
-    found = observations_of(seen, scores, "0", run.plan.description.labels)
+    held_out = dict.fromkeys(seen.cases, "0")
+    found = observations_of(seen.cases, scores, held_out, run.plan.description.labels)
     assert len(found) == len(scores) * len(run.plan.description.labels.foreground)
 
     def never(*anything, **named):
         raise AssertionError("measured again")
 
     monkeypatch.setattr(stage._Measure, "case", never)
-    same = measure_fold(run, checkpoint="final", temperature=seen.temperature, mirror=False)
+    same = measure_fold(run, checkpoint="final", temperature=seen.temperature)
     assert same == seen
     with pytest.raises(AssertionError, match="measured again"):
-        measure_fold(run, checkpoint="final", temperature=seen.temperature + 1, mirror=False)
+        measure_fold(run, checkpoint="final", temperature=seen.temperature + 1)
 
     write_project_report(project.home, project.dataset, project.plan, reporter=project.told.append)
     page = project.home.report_file.read_text(encoding="utf-8")
@@ -81,11 +83,11 @@ def test_a_project_learns_and_reports(judged, monkeypatch: pytest.MonkeyPatch):
 
 def test_logits_that_are_gone_are_predicted_again(judged):
     _, run = judged
-    kept = measure_fold(run, checkpoint="final", temperature=1.0, mirror=False)
+    kept = measure_fold(run, checkpoint="final", temperature=1.0)
     (run.folder / FEATURES_FILE).unlink()
     for path in (run.folder / "logits").glob("*"):
         path.unlink()
-    again = measure_fold(run, checkpoint="final", temperature=1.0, mirror=False, mirrored=True)
+    again = measure_fold(run, checkpoint="final", temperature=1.0, mirrored=True)
     for name, features in kept.cases.items():
         for structure, seen in features.items():
             other = again.cases[name][structure]

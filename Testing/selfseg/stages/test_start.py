@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_examples import CASCADE, a_bundle, made_weights
+from selfseg.domain.bundle import Member
 from selfseg.domain.dataset import Dataset, DatasetDescription
 from selfseg.domain.errors import ModelError, ProjectError
 from selfseg.domain.events import Event
 from selfseg.domain.fingerprint import Fingerprint, IntensityProperties
 from selfseg.domain.labels import LabelScheme
+from selfseg.io.bundle_files import write_bundle
 from selfseg.io.project import Project
 from selfseg.io.weights import write_weights
 from selfseg.plan.planner import make_plan
+from selfseg.registry.library import Library
 from selfseg.stages.start import plan_to_start_from, starting_point
 
 FINGERPRINT = Fingerprint(
@@ -66,9 +70,49 @@ def test_the_folder_of_one_training(source: Project) -> None:
         starting_point(folder, checkpoint="best")
 
 
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    members = (Member("plain", CASCADE, ("0", "1")), Member("plain", "3d_fullres", ("0", "all")))
+    bundle = a_bundle("liver", "1.2", members)
+    target = tmp_path_factory.mktemp("models") / "liver.selfseg"
+    return write_bundle(target, bundle, made_weights(bundle, ("0", "1")))
+
+
+def test_a_bundle_packed_or_not_or_in_the_library(packed: Path, tmp_path: Path) -> None:
+    library = Library(tmp_path / "library")
+    folder = library.install(packed).folder
+    found = [
+        starting_point(place, "3d_fullres", library=library.folder)
+        for place in (packed, folder, Path("liver"), Path("liver@1.2"))
+    ]
+    assert len({point.weights.read_bytes() for point in found}) == 1
+    for point in found:
+        assert point.source == "liver@1.2, 3d_fullres fold all"
+        assert point.plan.configuration("3d_fullres") == point.plan.configuration(
+            point.configuration
+        )
+    # What was unpacked stays where it is: the training reads it later.
+    assert starting_point(packed, "3d_fullres").weights == found[0].weights
+    assert starting_point(packed).configuration == CASCADE
+    assert starting_point(packed, "3d_lowres").weights.name == "fold_0.safetensors"
+    with pytest.raises(ModelError, match="no configuration 2d"):
+        starting_point(packed, "2d")
+
+
+def test_a_damaged_bundle_is_refused(packed: Path, tmp_path: Path) -> None:
+    folder = Library(tmp_path / "library").install(packed).folder
+    path = folder / "weights" / "plain" / "3d_fullres" / "fold_all.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="fold_all"):
+        starting_point(folder, "3d_fullres")
+
+
 def test_neither(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="correct --start-from"):
-        starting_point(tmp_path)
+    for place in (tmp_path, tmp_path / "liver", Path("nobody")):
+        with pytest.raises(ProjectError, match="correct --start-from"):
+            starting_point(place, library=tmp_path / "library")
 
 
 def test_a_plan_that_fits_is_used(source: Project, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Segmented scans as they lie about, in files and scenes, gathered into one data set."""

@@ -1,0 +1,173 @@
+"""DICOM series in folders, read with SimpleITK: one series is one image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK
+from numpy.typing import NDArray
+
+from ..domain.errors import ImageError
+from ..domain.geometry import Geometry
+from .image_endings import image_ending
+
+sitk: Any = SimpleITK
+
+NO_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC"})
+"""Modalities of objects that belong to a study without being a scan."""
+
+UNEVEN = 0.05
+"""Largest difference of two distances of slices, as a share of the distance, in one volume."""
+
+_MAGIC_AT, _MAGIC = 128, b"DICM"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series.
+
+    Args:
+        uid: its SeriesInstanceUID.
+        files: in the order of its slices.
+        name: of its folder, with the series number where the folder holds several.
+    """
+
+    uid: str
+    files: tuple[Path, ...]
+    name: str
+
+
+def find_series(folder: Path) -> tuple[Series, ...]:
+    """The series of images in a folder and in those below it, by folder and number."""
+    found: list[Series] = []
+    for place in _dicom_folders(folder):
+        here: list[tuple[str, str, tuple[Path, ...]]] = []
+        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(place)):
+            files = tuple(
+                Path(name)
+                for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(place), uid)
+            )
+            tags = _tags(files[0]) if files else {}
+            if files and tags.get("0008|0060", "") not in NO_IMAGES:
+                here.append((tags.get("0020|0011", ""), uid, files))
+        for number, uid, files in sorted(here):
+            name = place.resolve().name
+            found.append(Series(uid, files, name if len(here) == 1 else f"{name}_{number or uid}"))
+    return tuple(found)
+
+
+def read_series(series: Series) -> tuple[NDArray[Any], Geometry]:
+    """Reads a series.
+
+    Returns:
+        the voxels (Z, Y, X) with rescale slope and intercept applied, and their grid.
+
+    Raises:
+        ImageError: a file is damaged, slices are missing, or it is no volume.
+    """
+    reader: Any
+    if len(series.files) == 1:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(series.files[0]))
+    else:
+        _require_even(series)
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames([str(path) for path in series.files])
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise _unusable(series, "complete files", str(error).strip().splitlines()[-1]) from error
+    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() != 3:
+        raise _unusable(
+            series, "a volume of one channel", f"size {image.GetSize()}, several channels"
+        )
+    direction = np.reshape(image.GetDirection(), (3, 3)).tolist()
+    voxels = sitk.GetArrayFromImage(image)
+    z, y, x = voxels.shape
+    across, down, up = (float(part) for part in image.GetSpacing())
+    first, second, third = (float(part) for part in image.GetOrigin())
+    grid = Geometry(
+        (z, y, x),
+        (up, down, across),
+        (first, second, third),
+        (tuple(direction[0]), tuple(direction[1]), tuple(direction[2])),
+    )
+    return voxels, grid
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+    except OSError:
+        return False
+
+
+def _dicom_folders(folder: Path) -> Iterator[Path]:
+    for place, below, files in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        others = (Path(place) / name for name in files if not name.startswith("."))
+        if any(is_dicom(path) for path in others if image_ending(path) is None):
+            yield Path(place)
+
+
+def _tags(path: Path) -> dict[str, str]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO("GDCMImageIO")
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return {}  # what is wrong with it is said when it is read
+    return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+
+
+def _require_even(series: Series) -> None:
+    """ITK reads a series with a missing slice without a word, and everything behind it shifted."""
+    positions, orientation = [], None
+    for path in series.files:
+        tags = _tags(path)
+        try:
+            positions.append([float(part) for part in tags["0020|0032"].split("\\")])
+            orientation = [float(part) for part in tags["0020|0037"].split("\\")]
+        except (KeyError, ValueError) as error:
+            raise _unusable(
+                series, "the position of every slice", f"none in {path.name}"
+            ) from error
+    require_even_slices(positions, orientation or [], series.name)
+
+
+def require_even_slices(
+    positions: Sequence[Sequence[float]], orientation: Sequence[float], name: str
+) -> None:
+    """Refuses slices (LPS mm, in order) that are not at even distances.
+
+    Raises:
+        ImageError: one is missing, or they are not of one volume.
+    """
+    normal = np.cross(orientation[:3], orientation[3:6])
+    along = np.asarray(positions) @ normal
+    distances = np.diff(along)
+    if len(distances) and np.ptp(distances) > UNEVEN * abs(float(np.median(distances))):
+        raise ImageError(
+            f"the slices of the DICOM series {name} are not at even distances",
+            expected=f"one distance, as {abs(float(np.median(distances))):.3g} mm",
+            found=f"{np.abs(distances).min():.3g} to {np.abs(distances).max():.3g} mm",
+            cure="check that no slice is missing, and that the folder holds one acquisition",
+        )
+
+
+def _unusable(series: Series, expected: str, found: str) -> ImageError:
+    return ImageError(
+        f"the DICOM series {series.name} cannot be used",
+        expected=expected,
+        found=found,
+        cure="load it in 3D Slicer and save it as .nrrd, or export it again",
+        path=series.files[0].parent,
+    )
