@@ -30,6 +30,7 @@ from .flags import (
     add_dataset_and_project,
     add_flags,
     count,
+    millimetres,
     seconds,
 )
 
@@ -136,7 +137,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--dataset-json", type=Path, help="names the structures and regions (default: the files)"
     )
     evaluate.add_argument(
-        "--tolerance", type=float, default=2.0, metavar="MM", help="of surface Dice (default 2)"
+        "--tolerance",
+        type=millimetres,
+        default=2.0,
+        metavar="MM",
+        help="of surface Dice (default 2)",
     )
     add_flags(evaluate, (WORKERS,))
 
@@ -186,6 +191,7 @@ def make_parser() -> argparse.ArgumentParser:
     selecting.add_select_options(
         verb("select", selecting.select, "Choose the best model on cases it has not seen.")
     )
+    selecting.add_report_options(verb("report", selecting.report, "Write a project's report anew."))
     serving.add_options(
         verb("serve", serving.serve, "Keep models in memory, and segment when asked to.")
     )

@@ -1,4 +1,4 @@
-"""The verbs `crossvalidate` and `select`: from folds to the model one can trust."""
+"""The verbs `crossvalidate`, `select` and `report`: from folds to the model one can trust."""
 
 from __future__ import annotations
 
@@ -94,6 +94,20 @@ def select(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -
     )
     if options.progress != "json":
         print("\n".join(lines_of(selection)))
+    return 0
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `report`."""
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="trained, at least in part")
+    parser.add_argument("--plan", help="name of the plan to report on (default: the first)")
+
+
+def report(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
+    """Writes the report anew and prints where it is."""
+    from .. import pipeline
+
+    print(pipeline.report(options.project, plan_name=options.plan, reporter=reporter))
     return 0
 
 
