@@ -6,14 +6,14 @@ Slicer's own modules is imported there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import sys
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
@@ -26,20 +26,23 @@ class SelfConfiguringSegmentation(ScriptedLoadableModule):
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = "Self-Configuring Segmentation"
-        parent.categories = ["Segmentation"]
+        parent.title = _("Self-Configuring Segmentation")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = []
         parent.contributors = ["SelfConfiguringSegmentation contributors"]
-        parent.helpText = (
+        parent.helpText = _(
             "Segments a scan with a trained model, and trains models from segmented scans: "
             "it measures the data and decides every setting by itself. "
-            f'<a href="{HOMEPAGE}">Documentation and source</a>.'
-        )
-        parent.acknowledgementText = (
+            "{link_start}Documentation and source{link_end}."
+        ).format(link_start=f'<a href="{HOMEPAGE}">', link_end="</a>")
+        parent.acknowledgementText = _(
             "The method follows F. Isensee et al., nnU-Net: a self-configuring method for deep "
             "learning-based biomedical image segmentation. Nature Methods 18, 203-211 (2021)."
         )
         self._set_icon(parent)
+        application = getattr(slicer, "app", None)  # PythonSlicer has none
+        if application is not None:
+            application.connect("startupCompleted()", registerSampleData)
 
     @staticmethod
     def _set_icon(parent: Any) -> None:
@@ -51,141 +54,124 @@ class SelfConfiguringSegmentation(ScriptedLoadableModule):
         parent.icon = qt.QIcon(str(icon))
 
 
+def registerSampleData() -> None:
+    """Adds the sample data to the module Sample Data, once Slicer has started."""
+    from SelfConfiguringSegmentationLib.samples import register_sample_data
+
+    register_sample_data()
+
+
 class SelfConfiguringSegmentationWidget(ScriptedLoadableModuleWidget):
     """Shows the pages, and follows the life of module and scene."""
 
     def setup(self) -> None:
-        """Builds one tab for each page."""
+        """Builds one tab for each page, and the box for installation below them."""
         import qt
-        from SelfConfiguringSegmentationLib import paths
+        from SelfConfiguringSegmentationLib import paths, settings
 
         ScriptedLoadableModuleWidget.setup(self)
         paths.make_selfseg_importable()
+        from SelfConfiguringSegmentationLib.logic import SelfConfiguringSegmentationLogic
         from SelfConfiguringSegmentationLib.pages import PAGES
         from SelfConfiguringSegmentationLib.session import Session
+        from SelfConfiguringSegmentationLib.setup.panel import SetupPanel
 
+        self._observers: list[int] = []
+        self.panels: dict[str, Any] = {}
         self.logic = SelfConfiguringSegmentationLogic()
         self.session = Session(slicer.mrmlScene, self.logic, qt.QTimer)
         self.tabs = qt.QTabWidget()
         self.layout.addWidget(self.tabs)
-        self.panels: dict[str, Any] = {}
+        selectors = {}
         for page in PAGES:
-            widget = slicer.util.loadUI(str(paths.resources_folder() / "UI" / page.ui_file))
-            self.tabs.addTab(widget, page.name)
-            self.panels[page.name] = page.panel(
-                slicer.util.childWidgetVariables(widget), self.session
-            )
+            widget = self._load(page.ui_file)
+            self.tabs.addTab(widget, page.title)
+            ui = slicer.util.childWidgetVariables(widget)
+            self.panels[page.name] = page.panel(ui, self.session)
+            settings.keep(ui, page.name, getattr(self.panels[page.name], "KEPT", {}))
+            for selector in slicer.util.findChildren(widget, className="qMRMLNodeComboBox"):
+                if selector.name:
+                    selectors[f"{page.name}.{selector.name}"] = selector
+        self._nodes = settings.NodeChoices(self.logic.getParameterNode, selectors)
+        setup_widget = self._load("SetupPanel.ui")
+        self.layout.addWidget(setup_widget)
+        ui = slicer.util.childWidgetVariables(setup_widget)
+        self.setup_panel = SetupPanel(ui, self.session)
+        settings.keep(ui, "Installation", SetupPanel.KEPT)
         self.session.show_page.connect(self._showPage)
-        self._scene_observer = slicer.mrmlScene.AddObserver(
-            slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose
-        )
+        scene = slicer.mrmlScene
+        for event, receive in (
+            (scene.StartCloseEvent, self._onSceneStartClose),
+            (scene.EndImportEvent, self._onSceneEndImport),
+        ):
+            self._observers.append(scene.AddObserver(event, receive))
+        self._nodes.restore()
+        self.setup_panel.refresh()
+        self._shown: Any = None
+        self.tabs.connect("currentChanged(int)", self._onPageChanged)
+
+    def enter(self) -> None:
+        """The user comes back to the module: something may have been installed meanwhile."""
+        self.setup_panel.refresh()
+        self._turnTo(list(self.panels.values())[self.tabs.currentIndex])
+
+    def exit(self) -> None:
+        """The user goes to another module."""
+        self._turnTo(None)
 
     def cleanup(self) -> None:
-        """Ends what runs; Slicer calls it before the module is unloaded."""
-        slicer.mrmlScene.RemoveObserver(self._scene_observer)
+        """Ends what runs; Slicer calls it before the module is unloaded or loaded again."""
+        for observer in self._observers:
+            slicer.mrmlScene.RemoveObserver(observer)
+        self._observers.clear()
+        self._turnTo(None)
         self._closePanels()
+        self.logic.close()
+
+    def onReload(self) -> None:
+        """Loads the library and selfseg again too; Slicer itself reloads only this file."""
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("SelfConfiguringSegmentationLib", "selfseg"):
+                del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def _load(self, ui_file: str) -> Any:
+        from SelfConfiguringSegmentationLib.paths import resources_folder
+
+        return slicer.util.loadUI(str(resources_folder() / "UI" / ui_file))
 
     def _showPage(self, name: str) -> None:
         self.tabs.currentIndex = list(self.panels).index(name)
 
+    def _onPageChanged(self, index: int) -> None:
+        self._turnTo(list(self.panels.values())[index])
+
+    def _turnTo(self, panel: Any) -> None:
+        """Tells pages that care that they are left, or shown."""
+        if panel is self._shown:
+            return
+        for shown, word in ((self._shown, "leave"), (panel, "enter")):
+            getattr(shown, word, lambda: None)()
+        self._shown = panel
+
     def _onSceneStartClose(self, caller: Any, event: Any) -> None:
         self._closePanels()
+
+    def _onSceneEndImport(self, caller: Any, event: Any) -> None:
+        self._nodes.restore()
 
     def _closePanels(self) -> None:
         for panel in self.panels.values():
             panel.close()
 
 
-class SelfConfiguringSegmentationLogic(ScriptedLoadableModuleLogic):
-    """What scripts and other modules call.
+def __getattr__(name: str) -> Any:
+    """The logic class, which scripts import from here; the library is loaded only then."""
+    if name == "SelfConfiguringSegmentationLogic":
+        from SelfConfiguringSegmentationLib.logic import SelfConfiguringSegmentationLogic
 
-    Args:
-        startProcess: starts `selfseg` in a child process; Slicer's own Python by default.
-    """
-
-    def __init__(self, startProcess: Any = None) -> None:
-        ScriptedLoadableModuleLogic.__init__(self)
-        from SelfConfiguringSegmentationLib.paths import make_selfseg_importable
-
-        make_selfseg_importable()
-        self._startProcess = startProcess
-
-    def segment(
-        self,
-        volumeNode: Any,
-        model: str | Path,
-        *,
-        settings: Any = None,
-        segmentationNode: Any = None,
-        onEvent: Callable[[dict[str, Any]], None] = lambda event: None,
-        onLog: Callable[[str], None] = lambda line: None,
-    ) -> Any:
-        """Segments a volume and waits for the result.
-
-        Args:
-            volumeNode: the volume; a list of volumes for a model with several channels.
-            model: project folder of a trained model.
-            settings: a `SegmentationSettings`; its defaults otherwise.
-            segmentationNode: its segments are replaced; a new node is made otherwise.
-            onEvent: takes progress events (dicts, see `selfseg.domain.events`).
-            onLog: takes other lines of the child process.
-
-        Returns:
-            The segmentation node: one segment per structure of the model.
-
-        Raises:
-            SelfsegError: with cause and cure; the scene is then as it was before.
-        """
-        run = self.startSegmentation(
-            volumeNode,
-            model,
-            settings=settings,
-            segmentationNode=segmentationNode,
-            onEvent=onEvent,
-            onLog=onLog,
-        )
-        application = getattr(slicer, "app", None)
-        run.wait(application.processEvents if application is not None else lambda: None)
-        return run.finish()
-
-    def startSegmentation(
-        self,
-        volumeNode: Any,
-        model: str | Path,
-        *,
-        settings: Any = None,
-        segmentationNode: Any = None,
-        onEvent: Callable[[dict[str, Any]], None] = lambda event: None,
-        onLog: Callable[[str], None] = lambda line: None,
-    ) -> Any:
-        """Starts a segmentation and returns at once; arguments as for `segment`.
-
-        Returns:
-            A `SegmentationRun`: call `poll()` from a timer until it is True, then `finish()`.
-        """
-        from SelfConfiguringSegmentationLib.jobs import slicer_starter
-        from SelfConfiguringSegmentationLib.segment.run import SegmentationRun
-
-        nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
-        return SegmentationRun(
-            nodes,
-            Path(model),
-            start=self._startProcess or slicer_starter(),
-            settings=settings,
-            segmentation_node=segmentationNode,
-            on_event=onEvent,
-            on_log=onLog,
-        )
-
-    def installDependencies(self) -> None:
-        """Makes the child process able to run: asks the user first where packages are missing.
-
-        Raises:
-            RuntimeError: the user declined, or the PyTorch extension is not installed.
-        """
-        from SelfConfiguringSegmentationLib.dependencies import install_dependencies
-
-        install_dependencies()
+        return SelfConfiguringSegmentationLogic
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class SelfConfiguringSegmentationTest(ScriptedLoadableModuleTest):
@@ -195,26 +181,32 @@ class SelfConfiguringSegmentationTest(ScriptedLoadableModuleTest):
         """Starts from an empty scene."""
         slicer.mrmlScene.Clear()
 
-    def runTest(self) -> None:
+    def runTest(self, **_options: Any) -> None:
         """Runs every test here."""
+        for test in (
+            self.test_SegmentationFromLabelMap,
+            self.test_SampleDataIsWhole,
+            self.test_TrainSegmentAndCloseTheScene,
+        ):
+            self.setUp()
+            test()
         self.setUp()
-        self.test_SegmentationFromLabelMap()
 
     def test_SegmentationFromLabelMap(self) -> None:
         """A label map becomes a segmentation on the grid of its volume."""
-        import numpy as np
-        from SelfConfiguringSegmentationLib.paths import make_selfseg_importable
+        from SelfConfiguringSegmentationLib import self_test
 
-        make_selfseg_importable()
-        from SelfConfiguringSegmentationLib.scene import add_segmentation
+        self_test.segmentation_from_label_map(self)
 
-        from selfseg.domain.labels import LabelScheme
+    def test_SampleDataIsWhole(self) -> None:
+        """The scans that come with the extension are the published ones."""
+        from SelfConfiguringSegmentationLib import self_test
 
-        labels = np.zeros((6, 8, 10), dtype=np.uint8)
-        labels[1:3, 2:4, 3:9] = 2
-        volume = slicer.util.addVolumeFromArray(labels.astype(np.int16), np.diag([1, 2, 3, 1]))
-        scheme = LabelScheme.from_mapping({"background": 0, "liver": 1, "spleen": 2})
-        node = add_segmentation(labels, scheme, volume)
-        identifier = node.GetSegmentation().GetSegmentIdBySegmentName("spleen")
-        mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, identifier, volume)
-        self.assertEqual(int(mask.sum()), int((labels == 2).sum()))  # noqa: PT009
+        self_test.sample_data_is_whole(self)
+
+    def test_TrainSegmentAndCloseTheScene(self) -> None:
+        """A model trained for seconds segments a scan; left out where packages are missing."""
+        from SelfConfiguringSegmentationLib import self_test
+        from SelfConfiguringSegmentationLib.logic import SelfConfiguringSegmentationLogic
+
+        self_test.train_segment_and_close_the_scene(self, SelfConfiguringSegmentationLogic())

@@ -65,8 +65,8 @@ def start_selfseg(
     )
 
 
-def slicer_starter() -> ProcessStarter:
-    """Starts selfseg in Slicer's own Python, outside the application.
+def slicer_python() -> tuple[str, Mapping[str, str]]:
+    """Slicer's own Python, outside the application, and the environment of its processes.
 
     Raises:
         SelfsegError: this is not a Slicer installation.
@@ -79,9 +79,18 @@ def slicer_starter() -> ProcessStarter:
             "Slicer's Python was not found",
             expected="the program PythonSlicer on the PATH, as in every Slicer installation",
             found="no such program",
-            cure="start the segmentation inside Slicer, or pass startProcess to the logic",
+            cure="do this inside Slicer, or pass startProcess and workerCommand to the logic",
         )
-    environment = slicer.util.startupEnvironment()
+    return python, slicer.util.startupEnvironment()
+
+
+def slicer_starter() -> ProcessStarter:
+    """Starts selfseg in Slicer's own Python.
+
+    Raises:
+        SelfsegError: this is not a Slicer installation.
+    """
+    python, environment = slicer_python()
     return lambda arguments: start_selfseg(arguments, python=python, environment=environment)
 
 

@@ -26,7 +26,11 @@ class Signal(Generic[Told]):
 
 
 class Panel(Protocol):
-    """One page of the module: made from its widgets by name and the session."""
+    """One page of the module: made from its widgets by name and the session.
+
+    A panel may have `KEPT` (see `settings`), and `enter` and `leave`, which are called when its
+    page comes to the front and goes.
+    """
 
     def close(self) -> None:
         """Ends what runs: the scene is closed, or the module unloaded. May be called twice."""

@@ -17,7 +17,11 @@ slicer = types.ModuleType("slicer")
 base = types.ModuleType("slicer.ScriptedLoadableModule")
 for name in ("", "Widget", "Logic", "Test"):
     setattr(base, "ScriptedLoadableModule" + name, type("ScriptedLoadableModule" + name, (), {}))
-sys.modules.update({"slicer": slicer, "slicer.ScriptedLoadableModule": base})
+words = types.ModuleType("slicer.i18n")
+words.tr = words.translate = lambda *texts: texts[-1]
+sys.modules.update(
+    {"slicer": slicer, "slicer.ScriptedLoadableModule": base, "slicer.i18n": words}
+)
 sys.path.insert(0, sys.argv[1])
 before = set(sys.modules)
 started = time.perf_counter()

@@ -112,6 +112,37 @@ def test_metadata_for_the_extensions_manager(build: Path) -> None:
     text = (build / f"{MODULE}.s4ext").read_text(encoding="utf-8")
     assert "DEPENDS PyTorch" in text
     assert "CATEGORY Segmentation" in text
+    pages = ("segment", "train", "review", "batch")
+    assert re.findall(r"docs/images/slicer-(\w+)\.png", text) == list(pages)
+    raw = "https://raw.githubusercontent.com/"
+    assert re.search(rf"^ICONURL {raw}\S+\.png$", text, re.MULTILINE)
+
+
+def test_pictures_of_the_catalogue_are_there(project_folder: Path) -> None:
+    text = (project_folder / "CMakeLists.txt").read_text(encoding="utf-8")
+    names = re.findall(r"/main/(\S+?\.png)", text)
+    assert len(names) == 5
+    assert [name for name in names if not (project_folder / name).is_file()] == []
+
+
+def test_the_extension_stays_small(project_folder: Path) -> None:
+    """What the Extensions Index asks for: a repository below 100 MB."""
+    listed = run("git", "-C", project_folder, "ls-files", "-z").split("\0")
+    size = sum(
+        (project_folder / name).stat().st_size
+        for name in listed
+        if name and (project_folder / name).is_file()
+    )
+    assert size < 20 * 2**20
+
+
+def test_the_citation_names_this_project_and_the_method(project_folder: Path) -> None:
+    text = (project_folder / "CITATION.cff").read_text(encoding="utf-8")
+    required = ("cff-version: 1.2.0", f"title: {MODULE}", "message:", "authors:", "license:")
+    assert all(re.search(f"^{line}", text, re.MULTILINE) for line in required)
+    project = tomllib.loads((project_folder / "pyproject.toml").read_text(encoding="utf-8"))
+    assert f"version: {project['project']['version']}" in text
+    assert "doi: 10.1038/s41592-020-01008-z" in text
 
 
 def test_catalogue_entry_has_only_keys_of_schema_1_0_2(project_folder: Path) -> None:

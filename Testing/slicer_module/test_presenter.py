@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from SelfConfiguringSegmentationLib.segment.presenter import Choices, SegmentPresenter
+from SelfConfiguringSegmentationLib.model_list import ModelEntry
+from SelfConfiguringSegmentationLib.models import read_model
+from SelfConfiguringSegmentationLib.segment.presenter import SegmentPresenter
+from SelfConfiguringSegmentationLib.segment.view import Choices, ChosenVolume
 
 from selfseg.domain import events
 from selfseg.domain.errors import Cancelled, ModelError
 from slicer_module.children import write_model
+
+VOLUME = ChosenVolume("node", "scan")
 
 
 class ScriptedRun:
@@ -18,6 +23,7 @@ class ScriptedRun:
 
     def __init__(self) -> None:
         self.ended = False
+        self.working = False
         self.cancelled = False
         self.error: BaseException | None = None
 
@@ -47,7 +53,8 @@ class Bench:
         self.presenter = SegmentPresenter(
             self.start, on_log=self.lines.append, on_done=self.results.append
         )
-        self.presenter.choose(Choices(volume="volume", model=str(model)))
+        self.presenter.set_models([ModelEntry("bright", model, read_model(model))])
+        self.presenter.choose(Choices(volumes=(VOLUME,), model="bright"))
 
     def start(self, choices: Choices, on_event: Any, on_log: Any) -> ScriptedRun:
         self.tell = lambda event: on_event(event.as_dict())
@@ -67,14 +74,14 @@ def test_events_of_selfseg_become_progress(bench: Bench) -> None:
     bench.presenter.press_apply()
     assert bench.view.percent is None
     bench.tell(events.StageStarted("predict", 4, "case"))
-    assert bench.view.status == "predict ..."
+    assert bench.view.status == "Segmenting ..."
     bench.tell(events.Progress("predict", 1, 4, eta_seconds=95.0))
     assert bench.view.percent == 25
-    assert bench.view.status == "predict: 25%, 1 min 35 s left"
+    assert bench.view.status == "Segmenting: 25%, 1 min 35 s left"
     bench.tell(events.Notice("careful", "warning"))
     bench.tell(events.StageFinished("predict", 3.2))
     bench.tell(events.CaseFinished("case", 1.0))
-    assert bench.lines == ["predict ...", "warning: careful", "predict: 3 s"]
+    assert bench.lines == ["Segmenting ...", "warning: careful", "predict: 3 s"]
 
 
 def test_a_good_end(bench: Bench) -> None:
@@ -124,7 +131,7 @@ def test_an_unforeseen_error_is_not_swallowed_and_leaves_a_usable_panel(bench: B
 
 
 def test_apply_does_nothing_while_something_is_missing(bench: Bench) -> None:
-    bench.presenter.choose(Choices(volume=None, model=""))
+    bench.presenter.choose(Choices())
     bench.presenter.press_apply()
     assert not bench.presenter.running
 

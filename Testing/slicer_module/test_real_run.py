@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +12,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from SelfConfiguringSegmentationLib.jobs import Job, JobFailed
-from SelfConfiguringSegmentationLib.segment.run import SegmentationSettings
+from SelfConfiguringSegmentationLib.jobs import Job
+from SelfConfiguringSegmentationLib.segment.settings import SegmentationSettings
 
-from selfseg import pipeline
-from selfseg.demo.synthetic import make_small_dataset
-from selfseg.domain.errors import Cancelled
-from selfseg.io.project import Project
+from selfseg.domain.errors import Cancelled, ModelError
 from slicer_module.children import real_starter
 from slicer_module.conftest import OBLIQUE
+from slicer_module.workers import real_segmenting
 
 SETTINGS = SegmentationSettings(device="cpu", mirror=False)
-
-
-@pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small_dataset(tmp_path_factory.mktemp("data") / "Dataset901_Balls")
-
-
-@pytest.fixture(scope="session")
-def project(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with one fold of a narrow network, trained until it finds something."""
-    folder = tmp_path_factory.mktemp("project")
-    plan = pipeline.plan(dataset, folder)
-    full = plan.configuration("3d_fullres")
-    narrow = tuple(min(8 * 2**stage, 32) for stage in range(full.network.stage_count))
-    network = replace(full.network, features_per_stage=narrow)
-    Project.open(folder).write_plan(
-        replace(
-            plan,
-            name="narrow",
-            configurations={"3d_fullres": replace(full, network=network)},
-            recommended=("3d_fullres",),
-        )
-    )
-    pipeline.train(
-        folder,
-        plan_name="narrow",
-        configuration="3d_fullres",
-        fold="0",
-        epochs=1,
-        iterations=40,
-        device="cpu",
-    )
-    return folder
 
 
 @pytest.fixture
@@ -84,11 +49,15 @@ def volume(scene: Any, image: Path) -> Any:
     return slicer.util.addVolumeFromArray(sitk.GetArrayFromImage(source), matrix, "scan")
 
 
-@pytest.fixture
-def logic() -> Any:
+@pytest.fixture(scope="module")
+def logic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One worker for all stories, as in Slicer."""
     from SelfConfiguringSegmentation import SelfConfiguringSegmentationLogic
 
-    return SelfConfiguringSegmentationLogic(startProcess=real_starter)
+    library = tmp_path_factory.mktemp("models") / "library"
+    made = SelfConfiguringSegmentationLogic(segmenting=real_segmenting(library))
+    yield made
+    made.close()
 
 
 def label_values(node: Any, volume: Any) -> np.ndarray:
@@ -130,8 +99,9 @@ def test_a_tilted_volume_under_a_transform(
     assert [segment.GetName() for segment in segments] == ["ball", "bud"]
     assert segments[0].GetColor() != segments[1].GetColor()
     kinds = [event["event"] for event in events]
-    assert kinds.count("case_finished") == 1
-    assert kinds[-1] == "stage_finished"
+    assert kinds.count("progress") >= 1
+    made_by = json.loads(node.GetAttribute("SelfConfiguringSegmentation.Provenance"))
+    assert made_by
 
 
 def test_cancelling_the_real_child(
@@ -152,6 +122,6 @@ def test_a_project_without_weights_fails_with_the_childs_own_words(
     untrained = tmp_path / "untrained"
     shutil.copytree(project, untrained, ignore=shutil.ignore_patterns("runs", "preprocessed"))
     before = node_ids()
-    with pytest.raises(JobFailed, match="no trained model"):
+    with pytest.raises(ModelError, match="no trained model"):
         logic.segment(volume, untrained, settings=SETTINGS)
     assert node_ids() == before

@@ -1,22 +1,26 @@
-"""Volumes to files and label maps to segmentations, on nodes of slicer-core."""
+"""Volumes to arrays and label maps to segmentations, on nodes of slicer-core."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import slicer
 import vtk
 from SelfConfiguringSegmentationLib import scene as scene_module
 from SelfConfiguringSegmentationLib import terminology
+from SelfConfiguringSegmentationLib.models import read_model
+from SelfConfiguringSegmentationLib.segment import case, exchange, placing, segments
+from SelfConfiguringSegmentationLib.segment.steps import to_the_end
 
 from selfseg.domain.errors import ImageError, ModelError
 from selfseg.domain.labels import Label, LabelScheme
+from slicer_module.children import write_model
 from slicer_module.conftest import OBLIQUE, asymmetric_voxels
 
 SCHEME = LabelScheme(
@@ -45,10 +49,16 @@ def mask_of(node: Any, name: str, volume: Any) -> np.ndarray:
     return slicer.util.arrayFromSegmentBinaryLabelmap(node, identifier, volume)
 
 
-def ras_of_file(path: Path, index: tuple[int, int, int]) -> np.ndarray:
-    """Where the file says a voxel (i, j, k) lies, in RAS."""
-    point = sitk.ReadImage(str(path)).TransformIndexToPhysicalPoint(index)
-    return np.array([-point[0], -point[1], point[2]])
+def written(nodes: list[Any], folder: Path) -> list[np.ndarray]:
+    """The arrays that the worker would read."""
+    return [np.load(path) for path in to_the_end(exchange.write_arrays(nodes, folder))]
+
+
+def ras_of_grid(grid: Any, index: tuple[int, int, int]) -> np.ndarray:
+    """Where a grid of selfseg's says a voxel (i, j, k) lies, in RAS."""
+    steps = np.array(grid.direction) * np.array(grid.spacing[::-1])
+    point = np.array(grid.origin) + steps @ np.array(index)
+    return point * [-1, -1, 1]
 
 
 @pytest.mark.parametrize(
@@ -61,68 +71,119 @@ def ras_of_file(path: Path, index: tuple[int, int, int]) -> np.ndarray:
     ],
     ids=["RAS", "LPS", "left-handed", "oblique"],
 )
-def test_written_file_lies_where_the_volume_lies(
-    scene: Any, tmp_path: Path, matrix: np.ndarray
-) -> None:
+def test_the_grid_lies_where_the_volume_lies(scene: Any, tmp_path: Path, matrix: Any) -> None:
     node = slicer.util.addVolumeFromArray(asymmetric_voxels(), matrix)
-    (path,) = scene_module.write_case([node], tmp_path)
+    grid = scene_module.volume_grid(node)
     for index in ((0, 0, 0), (15, 0, 0), (0, 19, 0), (0, 0, 11), (3, 7, 5)):
         expected = (matrix @ [*index, 1.0])[:3]
-        np.testing.assert_allclose(ras_of_file(path, index), expected, atol=1e-12)
-    image = sitk.ReadImage(str(path))
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), asymmetric_voxels())
-    assert b"encoding: raw" in path.read_bytes()[:2000]
+        np.testing.assert_allclose(ras_of_grid(grid, index), expected, atol=1e-12)
+    (array,) = written([node], tmp_path)
+    np.testing.assert_array_equal(array, asymmetric_voxels())
 
 
-def test_channels_are_numbered_and_keep_their_order(volume: Any, tmp_path: Path) -> None:
+def test_channels_keep_their_order(volume: Any, tmp_path: Path) -> None:
     second = slicer.util.addVolumeFromArray(-asymmetric_voxels(), OBLIQUE, "second")
-    paths = scene_module.write_case([volume, second], tmp_path)
-    assert [path.name for path in paths] == ["case_0000.nrrd", "case_0001.nrrd"]
-    assert sitk.GetArrayFromImage(sitk.ReadImage(str(paths[1]))).min() < 0
+    first, other = written([volume, second], tmp_path)
+    assert first.min() == 0
+    assert other.min() < 0
 
 
-def test_colour_images_are_written_as_vectors(scene: Any, tmp_path: Path) -> None:
+def test_colour_images_become_one_array_per_component(scene: Any, tmp_path: Path) -> None:
     voxels = np.random.default_rng(0).integers(0, 255, (2, 5, 4, 3)).astype(np.uint8)
     node = slicer.util.addVolumeFromArray(voxels, nodeClassName="vtkMRMLVectorVolumeNode")
-    (path,) = scene_module.write_case([node], tmp_path)
-    image = sitk.ReadImage(str(path))
-    assert image.GetNumberOfComponentsPerPixel() == 3
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), voxels)
+    assert case.channel_count([node]) == 3
+    np.testing.assert_array_equal(np.stack(written([node], tmp_path), axis=-1), voxels)
 
 
-def test_channels_on_different_grids_are_refused(volume: Any, tmp_path: Path) -> None:
+def test_large_volumes_are_written_in_slabs(
+    scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "SLAB_BYTES", 3 * 20 * 16 * 2)
+    node = slicer.util.addVolumeFromArray(asymmetric_voxels(), OBLIQUE)
+    steps = exchange.write_arrays([node], tmp_path)
+    assert sum(1 for _ in steps) == 4
+    np.testing.assert_array_equal(written([node], tmp_path)[0], asymmetric_voxels())
+
+
+def test_a_volume_that_is_changed_meanwhile_is_refused(
+    volume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "SLAB_BYTES", 3 * 20 * 16 * 2)
+    steps = exchange.write_arrays([volume], tmp_path)
+    next(steps)
+    slicer.util.arrayFromVolumeModified(volume)
+    with pytest.raises(ImageError, match="was changed while it was read"):
+        next(steps)
+    steps = exchange.write_arrays([volume], tmp_path)
+    next(steps)
+    slicer.util.updateVolumeFromArray(volume, asymmetric_voxels()[:3])
+    with pytest.raises(ImageError, match="was changed while it was read"):
+        next(steps)
+
+
+def test_channels_on_different_grids_are_refused(volume: Any, scene: Any, tmp_path: Path) -> None:
+    two = read_model(write_model(tmp_path / "two", ["a", "b"]))
     moved = OBLIQUE.copy()
     moved[0, 3] += 0.5
     other = slicer.util.addVolumeFromArray(asymmetric_voxels(), moved, "other")
     with pytest.raises(ImageError, match="does not lie on the grid of 'scan'"):
-        scene_module.write_case([volume, other], tmp_path)
+        case.check_volumes(two, [volume, other])
+    second = slicer.util.addVolumeFromArray(asymmetric_voxels(), OBLIQUE, "second")
+    case.check_volumes(two, [volume, second])
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    second.SetAndObserveTransformNodeID(transform.GetID())
+    with pytest.raises(ImageError, match="under another transform"):
+        case.check_volumes(two, [volume, second])
 
 
 def test_an_empty_volume_and_no_volume_are_refused(scene: Any, tmp_path: Path) -> None:
+    one = read_model(write_model(tmp_path / "one"))
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing")
     with pytest.raises(ImageError, match="'nothing' is empty"):
-        scene_module.write_case([empty], tmp_path)
-    with pytest.raises(ImageError, match="no volume"):
-        scene_module.write_case([], tmp_path)
+        case.check_volumes(one, [empty])
+    with pytest.raises(ModelError, match="another number of images"):
+        case.check_volumes(one, [])
 
 
-def test_sheared_axes_are_refused(scene: Any, tmp_path: Path) -> None:
+def test_sheared_axes_are_refused(scene: Any) -> None:
     sheared = np.eye(4)
     sheared[0, 1] = 0.3
     node = slicer.util.addVolumeFromArray(asymmetric_voxels(), sheared)
     with pytest.raises(ImageError, match="not perpendicular"):
-        scene_module.write_case([node], tmp_path)
+        scene_module.volume_grid(node)
 
 
-def test_label_map_round_trip_through_a_file(volume: Any, tmp_path: Path) -> None:
-    grid = scene_module.volume_grid(volume)
-    (written,) = scene_module.write_case([volume], tmp_path)
-    np.testing.assert_array_equal(scene_module.read_label_map(written, grid), asymmetric_voxels())
-    moved = sitk.ReadImage(str(written))
-    moved.SetOrigin([x + 0.1 for x in moved.GetOrigin()])
-    sitk.WriteImage(moved, str(written))
-    with pytest.raises(ImageError, match="does not lie on the grid"):
-        scene_module.read_label_map(written, grid)
+def test_folders_of_dead_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "MEMORY_FOLDER", tmp_path)
+    dead, own = tmp_path / "selfseg-999999999-x", tmp_path / f"selfseg-{os.getpid()}-x"
+    dead.mkdir()
+    own.mkdir()
+    made = exchange.make_folder(10)
+    assert made.parent == tmp_path
+    assert own.is_dir()
+    assert not dead.exists()
+    monkeypatch.setattr(exchange, "ROOM", 10**18)
+    other = exchange.make_folder(10)
+    assert other.parent != tmp_path
+    other.rmdir()
+
+
+def test_a_label_map_of_the_worker_is_read_in_slabs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "SLAB_VOXELS", 5 * 20 * 16)
+    path = tmp_path / "labels.npy"
+    np.save(path, label_map())
+    slabs = list(segments.read_slabs(path, (12, 20, 16)))
+    assert [len(slab) for slab in slabs] == [5, 5, 2]
+    np.testing.assert_array_equal(np.concatenate(slabs), label_map())
+    with pytest.raises(ImageError, match="cannot be used"):
+        list(segments.read_slabs(path, (12, 20, 17)))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ImageError, match="it ends too early"):
+        list(segments.read_slabs(path, (12, 20, 16)))
 
 
 def test_segments_hold_exactly_the_labels(volume: Any) -> None:
@@ -187,15 +248,14 @@ def test_reference_geometry_is_the_volume(volume: Any) -> None:
     assert image.GetExtent() == (0, 15, 0, 19, 0, 11)
 
 
-def test_result_moves_with_the_volume(volume: Any, scene: Any, tmp_path: Path) -> None:
-    (before,) = scene_module.write_case([volume], tmp_path, "before")
+def test_result_moves_with_the_volume(volume: Any, scene: Any) -> None:
+    before = scene_module.volume_grid(volume)
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     matrix = np.eye(4)
     matrix[:3, 3] = 100, -50, 25
     slicer.util.updateTransformMatrixFromArray(transform, matrix)
     volume.SetAndObserveTransformNodeID(transform.GetID())
-    (after,) = scene_module.write_case([volume], tmp_path, "after")
-    assert before.read_bytes() == after.read_bytes()
+    assert scene_module.volume_grid(volume) == before
     node = scene_module.add_segmentation(label_map(), SCHEME, volume)
     assert node.GetTransformNodeID() == transform.GetID()
     np.testing.assert_array_equal(mask_of(node, "liver", volume) > 0, label_map() == 1)
@@ -254,10 +314,10 @@ def test_scene_is_unchanged_when_it_fails(
     with pytest.raises(ImageError, match="does not fit"):
         scene_module.add_segmentation(label_map()[:-1], SCHEME, volume)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(scene_module, "_fill", fail)
+    monkeypatch.setattr(placing, "fill", fail)
     with pytest.raises(RuntimeError, match="no memory"):
         scene_module.add_segmentation(label_map(), SCHEME, volume)
     assert node_ids() == before

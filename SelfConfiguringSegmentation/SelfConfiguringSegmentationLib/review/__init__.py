@@ -1,1 +1,1 @@
-"""Looking at predicted segmentations, worst first, and deciding about each."""
+"""The page on which people look through segmentations, correct them and decide."""

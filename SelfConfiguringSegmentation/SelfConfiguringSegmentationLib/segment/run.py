@@ -2,171 +2,155 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from selfseg.domain.errors import ModelError
+from selfseg.domain.errors import Cancelled, ImageError, SelfsegError
 
-from .. import scene
-from ..jobs import Job, ProcessStarter
-from ..models import Model, read_model
+from ..jobs import ProcessStarter
+from ..models import Model
+from .case import CaseResult, EventTaker, check_volumes, segment_case
+from .exchange import make_folder, voxel_bytes
+from .placing import check_unchanged, place_segments
+from .roi import voxel_box
+from .settings import SegmentationSettings
+from .steps import SteppedRun, Steps
+from .surfaces import add_surfaces
+from .worker import SegmentationWorker
+
+PREFIX = "SelfConfiguringSegmentation."
+"""Of the attributes of segmentation nodes that say where they come from and what they are worth."""
 
 
-@dataclass(frozen=True)
-class SegmentationSettings:
-    """How to segment: where to compute, and what to make of the result."""
+class SegmentationRun(SteppedRun):
+    """Volumes go to the worker, its label map becomes a segmentation.
 
-    device: str = "auto"
-    checkpoint: str = "final"
-    mirror: bool = True
-    """Average over mirrored images: better, and up to eight times slower."""
-    closed_surface: bool = False
-
-
-class SegmentationRun:
-    """Volumes are written, `selfseg predict` runs, its label map becomes a segmentation.
-
-    The scene is touched only by `finish`, and only where everything went well.
+    The scene is touched only where everything went well. Surfaces for the 3D view come after
+    that: a run that is cancelled then keeps its segmentation.
 
     Args:
         volume_nodes: one per channel of the model.
-        model_folder: a project folder.
-        start: starts the child process.
+        model: the model.
+        worker: computes.
         settings: how.
         segmentation_node: filled with the result; a new node is made otherwise.
-        on_event: takes events of the child, as dicts.
-        on_log: takes its other lines.
+        add: keeps the segments that the node has.
+        roi_node: only this region is segmented.
+        surfaces: starts the process that makes surfaces.
+        on_event: takes events, as dicts.
+        on_log: takes lines for the log.
 
     Raises:
-        ModelError: no model there, or it takes another number of channels.
-        ImageError: the volumes cannot be used.
+        ModelError: the model takes another number of channels.
+        ImageError: the volumes or the region cannot be used.
     """
 
     def __init__(
         self,
         volume_nodes: Sequence[Any],
-        model_folder: Path,
+        model: Model,
         *,
-        start: ProcessStarter,
+        worker: SegmentationWorker,
         settings: SegmentationSettings | None = None,
         segmentation_node: Any = None,
-        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+        add: bool = False,
+        roi_node: Any = None,
+        surfaces: ProcessStarter | None = None,
+        on_event: EventTaker = lambda event: None,
         on_log: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._volume_node = volume_nodes[0] if volume_nodes else None
-        self._segmentation_node = segmentation_node
+        self._volumes = tuple(volume_nodes)
+        self._model = model
+        self._worker = worker
         self._settings = settings or SegmentationSettings()
-        self._model = read_model(model_folder)
-        _check_channels(self._model, volume_nodes)
-        self._folder = Path(tempfile.mkdtemp(prefix="selfseg-"))
-        try:
-            files = scene.write_case(volume_nodes, self._folder)
-            self._grid = scene.volume_grid(self._volume_node)
-            self._job = Job(
-                _arguments(self._model, files, self._output, self._settings),
-                start=start,
-                on_event=on_event,
-                on_log=on_log,
-            )
-        except BaseException:
-            self._clean_up()
-            raise
-
-    @property
-    def _output(self) -> Path:
-        return self._folder / "output"
-
-    def poll(self) -> bool:
-        """Hands on events and log lines; True once `finish` may be called."""
-        return self._job.poll()
-
-    def wait(self, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """Polls until the child has ended; on an exception (Ctrl-C too) ends it."""
-        try:
-            self._job.wait(while_waiting=while_waiting)
-        except BaseException:
-            self.end_now()
-            raise
+        self._output = segmentation_node
+        self._add = add
+        self._surfaces = surfaces
+        self._on_event = on_event
+        self._on_log = on_log
+        self._cancelled = False
+        self.case: CaseResult | None = None
+        """What is known of the result, once there is one."""
+        self._grid = check_volumes(model, self._volumes)
+        self._limit = None if roi_node is None else voxel_box(roi_node, self._volumes[0])
+        self._folder = make_folder(voxel_bytes(self._volumes))
+        worker.on_log = on_log
+        super().__init__(
+            self._work(), clean_up=lambda: shutil.rmtree(self._folder, ignore_errors=True)
+        )
 
     def cancel(self) -> None:
-        """Asks the child to stop; go on polling."""
-        self._job.cancel()
+        """Asks for a stop; go on polling."""
+        self._cancelled = True
 
-    def end_now(self) -> None:
-        """Ends the child by force and removes the temporary files."""
-        self._job.end_now()
-        self._clean_up()
-
-    def finish(self) -> Any:
-        """Makes the segmentation node, and removes the temporary files in any case.
-
-        Raises:
-            Cancelled: the run was cancelled.
-            JobFailed: the child failed.
-            ImageError: the volume was changed or removed meanwhile.
-        """
-        try:
-            self._job.raise_on_failure()
-            labels = scene.read_label_map(self._label_map(), self._grid)
-            return scene.add_segmentation(
-                labels,
-                self._model.labels,
-                self._volume_node,
-                segmentation_node=self._segmentation_node,
-                algorithm_name=f"SelfConfiguringSegmentation {self._model.name}",
-                closed_surface=self._settings.closed_surface,
+    def _should_stop(self) -> bool:
+        if self._volumes[0].GetScene() is None:
+            raise ImageError(
+                "the volume is no longer in the scene",
+                expected="the volume to stay until the segmentation is finished",
+                found="it was removed, or the scene was closed",
+                cure="load the volume and segment again",
             )
-        finally:
-            self._clean_up()
+        return self._cancelled
 
-    def _label_map(self) -> Path:
-        found = [path for path in self._output.glob("case.*") if path.is_file()]
-        if len(found) != 1:
-            raise ModelError(
-                "the prediction did not write one label map",
-                expected="one file named case.*",
-                found=", ".join(sorted(path.name for path in found)) or "none",
-                cure="read the log",
-                path=self._output,
-            )
-        return found[0]
-
-    def _clean_up(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _arguments(
-    model: Model, files: Sequence[Path], output: Path, settings: SegmentationSettings
-) -> list[str]:
-    return [
-        "predict",
-        "-m",
-        str(model.folder),
-        "-i",
-        *map(str, files),
-        "-o",
-        str(output),
-        "--device",
-        settings.device,
-        "--checkpoint",
-        settings.checkpoint,
-        "--tta" if settings.mirror else "--no-tta",
-    ]
-
-
-def _check_channels(model: Model, volume_nodes: Sequence[Any]) -> None:
-    vector = len(volume_nodes) == 1 and volume_nodes[0].IsA("vtkMRMLVectorVolumeNode")
-    found = len(volume_nodes)
-    if vector and volume_nodes[0].GetImageData() is not None:
-        found = volume_nodes[0].GetImageData().GetNumberOfScalarComponents()
-    if found != len(model.channel_names):
-        raise ModelError(
-            f"the model {model.name} takes another number of images",
-            expected=f"{len(model.channel_names)}: {', '.join(model.channel_names)}",
-            found=f"{found}: {', '.join(node.GetName() for node in volume_nodes)}",
-            cure="give one volume per channel, in this order",
+    def _work(self) -> Steps[Any]:
+        result = yield from segment_case(
+            self._volumes,
+            self._model,
+            self._settings,
+            self._worker,
+            self._folder,
+            limit=self._limit,
+            on_event=self._on_event,
+            should_stop=self._should_stop,
         )
+        if self._should_stop():
+            raise Cancelled("stopped; the scene is unchanged")
+        check_unchanged(self._volumes[0], self._grid)
+        if self._output is not None and self._output.GetScene() is None:
+            self._on_log("the segmentation that was to be filled was removed: a new one is made")
+            self._output = None
+        node = place_segments(
+            result.segments,
+            self._volumes[0],
+            segmentation_node=self._output,
+            add=self._add,
+            attributes=attributes_of(self._model, result),
+        )
+        self.case = result
+        if self._settings.closed_surface and self._surfaces is not None:
+            yield from self._make_surfaces(node, result)
+        return node
+
+    def _make_surfaces(self, node: Any, result: CaseResult) -> Steps[None]:
+        self._on_event({"event": "stage_started", "stage": "surfaces"})
+        values = {label.name: label.values for label in self._model.labels.foreground}
+        assert self._surfaces is not None  # noqa: S101 - the caller has looked
+        try:
+            yield from add_surfaces(
+                result.segments,
+                [values[new.name] for new in result.segments],
+                result.labels,
+                self._surfaces,
+                lambda: self._cancelled or node.GetScene() is None,
+            )
+        except (SelfsegError, OSError) as error:
+            # The segmentation is there: that is what was asked for first.
+            self._on_log(str(error))
+        # Segments do not tell their segmentation; the 3D view listens to it.
+        segmentation = node.GetSegmentation()
+        segmentation.InvokeEvent(segmentation.ContainedRepresentationNamesModified)
+
+
+def attributes_of(model: Model, result: CaseResult) -> dict[str, str]:
+    """What a segmentation node remembers of its making, by name."""
+    found = {
+        f"{PREFIX}Model": model.title,
+        f"{PREFIX}Provenance": json.dumps(dict(result.provenance)),
+        f"{PREFIX}Flagged": "1" if result.reasons else "0",
+    }
+    if result.quality is not None:
+        found[f"{PREFIX}Quality"] = json.dumps(dict(result.quality))
+    return found

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import sys
 import types
+from pathlib import Path
 from typing import Any
 
 
@@ -19,16 +21,26 @@ class Module:
         return self._logic
 
 
-def bind_scene() -> None:
-    """Gives the `slicer` package an empty scene, and the modules that segmentations need."""
+def bind_scene(cache_folder: Path | None = None) -> None:
+    """Gives the `slicer` package an empty scene, and the modules that segmentations need.
+
+    Args:
+        cache_folder: where Slicer's downloads go.
+    """
     import slicer
 
-    from . import scripted_loadable_module
+    from . import packaging, scripted_loadable_module
 
-    scripted_loadable_module.install()
+    if "slicer.i18n" not in sys.modules:
+        scripted_loadable_module.install()
+        packaging.install()
     scene = slicer.vtkMRMLScene()
     application_logic = slicer.vtkMRMLApplicationLogic()
     application_logic.SetMRMLScene(scene)
+    if cache_folder is not None:
+        cache = slicer.vtkCacheManager()
+        cache.SetRemoteCacheDirectory(str(cache_folder))
+        scene.SetCacheManager(cache)
     slicer.mrmlScene = scene
     slicer.modules = types.SimpleNamespace()
     for name, kind in (

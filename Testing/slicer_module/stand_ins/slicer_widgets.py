@@ -68,7 +68,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         return self._nodes[index] if 0 <= index < len(self._nodes) else None
 
     def setCurrentNode(self, node: Any) -> None:
-        self.setCurrentIndex(self._nodes.index(node))
+        self.setCurrentIndex(self._nodes.index(node) if node in self._nodes else -1)
 
     def _refresh(self) -> None:
         chosen = self.currentNode()
@@ -86,13 +86,18 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         if self.currentNode() is not chosen:
             self.nodeChanged.emit(self.currentNode())
 
+    def _set_none_enabled(self, value: bool) -> None:
+        self._flags["noneEnabled"] = value
+        if self._scene is not None:
+            self._refresh()
+
     def _set_types(self, types: list[str]) -> None:
         self._types = list(types)
 
     def _set_none_display(self, text: str) -> None:
         self._none_display = text
 
-    noneEnabled = _flag("noneEnabled")
+    noneEnabled = QtCore.Property(bool, lambda self: self._flags["noneEnabled"], _set_none_enabled)
     addEnabled = _flag("addEnabled")
     removeEnabled = _flag("removeEnabled")
     renameEnabled = _flag("renameEnabled")

@@ -1,0 +1,173 @@
+"""State and decisions of the page that exports; knows neither Qt nor the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from .formats import format_of
+from .running import Run, Running
+
+REVIEWED_FOLDER = "reviewed"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose.
+
+    Args:
+        reviewed: many reviewed cases, instead of one segmentation of the scene.
+        segmentation: an opaque node.
+        volume: an opaque node, or None for the segmentation's own scan.
+        folder: of predictions that were reviewed, as text.
+        format: a key of `formats.file_formats`.
+        dicom_folder: as text.
+        loaded_as_dicom: whether the scan came out of Slicer's DICOM database.
+        output: folder, as text.
+    """
+
+    reviewed: bool = False
+    segmentation: Any = None
+    volume: Any = None
+    folder: str = ""
+    format: str = "seg-nrrd"
+    dicom_folder: str = ""
+    loaded_as_dicom: bool = False
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page shows."""
+
+    apply_text: str
+    apply_enabled: bool
+    apply_tooltip: str
+    choices_enabled: bool
+    running: bool
+    percent: int | None
+    status: str
+    failed: bool
+    hint: str
+    asks_for_dicom: bool
+    written: tuple[str, ...]
+
+
+StartRun = Callable[
+    [Choices, Callable[[dict[str, Any]], None], Callable[[str], None]],
+    Run,
+]
+
+
+class ExportPresenter:
+    """Decides what the page shows and what its button does.
+
+    Args:
+        start: starts an export.
+        on_change: is called after each change of the view.
+        on_log: takes lines for the log.
+    """
+
+    def __init__(
+        self,
+        start: StartRun,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        on_log: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._start = start
+        self._on_change = on_change
+        self._choices = Choices()
+        self._written: tuple[str, ...] = ()
+        self._failed_cases: list[str] = []
+        self.running = Running(on_change=on_change, on_log=on_log, on_done=self._done)
+
+    def view(self) -> View:
+        """What to show now."""
+        running = self.running
+        problem = self._problem()
+        chosen = self._choices
+        return View(
+            apply_text=_("Cancel") if running.active else _("Export"),
+            apply_enabled=not running.stopping if running.active else not problem,
+            apply_tooltip=_("Stops the export; what is written stays.")
+            if running.active
+            else problem,
+            choices_enabled=not running.active,
+            running=running.active,
+            percent=running.percent,
+            status=running.status,
+            failed=running.failed,
+            hint=format_of(chosen.format).hint,
+            asks_for_dicom=chosen.format == "dicom-seg"
+            and (chosen.reviewed or not chosen.loaded_as_dicom),
+            written=self._written,
+        )
+
+    def choose(self, choices: Choices) -> None:
+        """Takes what the user chose; a run that goes on keeps what it was started with."""
+        self._choices = choices
+        self._on_change()
+
+    def press_apply(self) -> None:
+        """Starts, or asks the running export to stop."""
+        if self.running.active:
+            self.running.cancel()
+        elif not self._problem():
+            self._written, self._failed_cases = (), []
+            self.running.start(lambda: self._start(self._choices, self._take, self.running.log))
+
+    def tick(self) -> None:
+        """Called by a timer while running."""
+        self.running.tick()
+
+    def close(self) -> None:
+        """Ends a running export."""
+        self.running.close()
+
+    def _problem(self) -> str:
+        chosen = self._choices
+        if chosen.reviewed:
+            if not chosen.folder:
+                return _("Choose the folder that was reviewed.")
+            if not _is_reviewed(Path(chosen.folder)):
+                return _("Nothing in this folder was reviewed yet.")
+        elif chosen.segmentation is None:
+            return _("Choose a segmentation to export.")
+        if not chosen.output:
+            return _("Choose a folder to write to.")
+        if (
+            chosen.format == "dicom-seg"
+            and not chosen.dicom_folder
+            and (chosen.reviewed or not chosen.loaded_as_dicom)
+        ):
+            return _("Choose the folder of the DICOM series that was segmented.")
+        return ""
+
+    def _take(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "case_failed":
+            name, what = event.get("identifier", ""), event.get("what", "")
+            self._failed_cases.append(f"{name}: {what}")
+            self.running.log(_("{case} failed: {reason}").format(case=name, reason=what))
+        elif event.get("event") == "case_finished":
+            self._written = (*self._written, str(event.get("path", "")))
+        self.running.take(event)
+
+    def _done(self, written: tuple[Path, ...]) -> None:
+        self._written = tuple(map(str, written))
+        count = len(self._written)
+        self.running.status = (
+            _("Written: {path}").format(path=self._written[0])
+            if count == 1
+            else _("{count} cases written.").format(count=count)
+        )
+        for path in self._written:
+            self.running.log(path)
+
+
+def _is_reviewed(folder: Path) -> bool:
+    return folder.name == REVIEWED_FOLDER or (folder / REVIEWED_FOLDER).is_dir()

@@ -1,0 +1,1 @@
+"""The box below the pages: what is not installed yet, and what lies on the disk."""
