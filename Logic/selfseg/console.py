@@ -48,6 +48,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def printable(text: str) -> str:
+    """A text for a terminal; signs that drive one, as names of files may hold, are spelt out."""
+    return "".join(
+        sign if sign.isprintable() or sign in "\n\t" else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
 class JsonLines:
     """One event per line on `stream`, as other programs read them."""
 
@@ -117,7 +125,7 @@ class TerminalBars:
     def _advance(self, event: Progress) -> None:
         bar = self._bar_named(event.stage, event.total)
         left = "" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left"
-        bar.set_description_str(f"{left}  {event.detail}".strip(), refresh=False)
+        bar.set_description_str(printable(f"{left}  {event.detail}".strip()), refresh=False)
         bar.total = event.total
         bar.n = min(event.done, event.total)
         bar.refresh() if event.done >= event.total else bar.update(0)
@@ -164,6 +172,7 @@ class TerminalBars:
         return self._bar
 
     def _line(self, text: str) -> None:
+        text = printable(text)
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:

@@ -21,9 +21,9 @@ from .domain.plan import DeviceName, Plan, PlannerName
 from .evaluate.scores import Scores, evaluate_folders
 from .io.dataset_check import check_dataset
 from .io.datasets import find_cases, open_dataset
-from .io.json_files import read_plain_json
-from .io.nnunet_json import description_from_nnunet
+from .io.nnunet_json import read_description
 from .io.project import Project
+from .io.staged_folders import make_folder
 from .plan.planner import make_plan
 from .stages import (
     budget,
@@ -250,9 +250,9 @@ def predict(
     with open_model(model, choice, backend=backend, library=library, reporter=reporter) as opened:
         description = opened.bundle.description
         ending = description.file_ending
-        output.mkdir(parents=True, exist_ok=True)
         channels = len(description.channel_names)
         found = find_inputs(inputs, channels, ending, output, reporter=reporter)
+        make_folder(output)
         job = Job(found, output, ending, options, go_on, device)
         return predict_files(opened, job, reporter=reporter, should_stop=should_stop)
 
@@ -279,7 +279,7 @@ def evaluate(
     """
     labels = None
     if dataset_json is not None:
-        labels = description_from_nnunet(read_plain_json(dataset_json)).labels
+        labels = read_description(dataset_json).labels
     return evaluate_folders(
         reference,
         prediction,

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ..console import JsonLines, StopRequest, TerminalBars
+from ..console import JsonLines, StopRequest, TerminalBars, printable
 from ..domain.errors import SelfsegError
 from .flags import seconds
 from .parser import Verb, make_parser
@@ -52,5 +52,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if file is not None:
             file.end(status, message)
     if message:
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{printable(message)}\n")
     return status

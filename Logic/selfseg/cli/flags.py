@@ -8,6 +8,7 @@ field of `TrainingOptions` (`HOW`). `TRAIN` is for `train` and `pipeline.train` 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,21 @@ def natural(text: str) -> int:
     if not text.strip().isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
     return int(text)
+
+
+def millimetres(text: str) -> float:
+    """Reads a distance.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        distance = float(text)
+    except ValueError:
+        distance = math.nan
+    if not 0 <= distance < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no distance from 0 mm")
+    return distance
 
 
 @dataclass(frozen=True)

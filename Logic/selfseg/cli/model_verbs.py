@@ -259,6 +259,7 @@ def _import_options(options: argparse.Namespace, *, replace: bool = False) -> Im
                 "the licence cannot be read",
                 expected="a text file in UTF-8",
                 found=str(error),
+                cure="check the path, and save the file in UTF-8",
                 path=options.licence_file,
             ) from error
     return ImportOptions(

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from ..console import StopRequest
+from ..console import StopRequest, printable
 from ..domain.errors import UsageError
 from ..domain.events import Reporter
 from .flags import DEVICE, HOW, PLANNER, TRAIN, TRAINING, WORKERS, keywords, words
@@ -41,10 +41,11 @@ def check(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) ->
     faults = pipeline.check(options.dataset, reporter=reporter)
     errors = [fault for fault in faults if fault.severity == "error"]
     for fault in faults:
-        print(
+        told = (
             f"{fault.severity}: {fault.path}: {fault.what} [{fault.kind}]\n"
             f"  expected: {fault.expected}\n  found: {fault.found}\n  what to do: {fault.cure}"
         )
+        print(printable(told))
     warnings = len(faults) - len(errors)
     print(f"{options.dataset}: {len(errors)} errors, {warnings} warnings")
     return 1 if errors else 0

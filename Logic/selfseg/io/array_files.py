@@ -64,20 +64,23 @@ def write_array(
         ProjectError: it cannot be written.
     """
     with written_atomically(path) as part:
-        blosc2.asarray(
-            array,
-            urlpath=str(part),
-            mode="w",
-            chunks=chunks,
-            blocks=blocks,
-            cparams={
-                "codec": blosc2.Codec.ZSTD,
-                "clevel": 1,
-                "filters": [blosc2.Filter.SHUFFLE],
-                "filters_meta": [0],
-                "nthreads": 1,
-            },
-        )
+        try:
+            blosc2.asarray(
+                array,
+                urlpath=str(part),
+                mode="w",
+                chunks=chunks,
+                blocks=blocks,
+                cparams={
+                    "codec": blosc2.Codec.ZSTD,
+                    "clevel": 1,
+                    "filters": [blosc2.Filter.SHUFFLE],
+                    "filters_meta": [0],
+                    "nthreads": 1,
+                },
+            )
+        except RuntimeError as error:  # what C-Blosc2 makes of a full disk
+            raise OSError(str(error)) from error
 
 
 def read_array(

@@ -14,6 +14,9 @@ from ..domain.errors import ProjectError
 TEMPORARY_PREFIX = ".part-"
 """Every unfinished file of ours begins with this; none is ever read."""
 
+_LONGEST_NAME = 255
+"""Bytes of a file's name on the usual file systems."""
+
 _REPLACE_ATTEMPTS = 20
 _REPLACE_PAUSE_SECONDS = 0.05
 
@@ -30,7 +33,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
         ProjectError: the folder or file cannot be written (no right, disk full).
     """
     path = Path(path)
-    part = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
+    part = path.with_name(_part_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -48,6 +51,13 @@ def written_atomically(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _part_name(name: str) -> str:
+    """A temporary name; of a name as long as file systems take, its last part with the ending."""
+    prefix = f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-"
+    end = os.fsencode(name)[len(prefix) - _LONGEST_NAME :]
+    return prefix + end.decode("utf-8", "ignore")
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..domain.bundle import ModelBundle
-from ..domain.errors import ModelError, SelfsegError
+from ..domain.errors import ModelError, ProjectError, SelfsegError
 from ..domain.network_shapes import weight_shapes
 from ..domain.plan import Plan
 from .archive_files import Archive, FileSource, write_archive
@@ -210,6 +210,8 @@ def install_bundle(source: Path, folder: Path) -> StoredBundle:
                 stored.read_weights(key.plan, key.configuration, key.fold)
         except SelfsegError as error:
             if error.path is None or not error.path.is_relative_to(stage):
+                raise
+            if isinstance(error, ProjectError):  # of the disk, not of the source
                 raise
             # The staged copy is gone when the user reads this.
             raise type(error)(

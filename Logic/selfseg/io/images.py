@@ -209,22 +209,18 @@ def write_label_map(path: Path, labels: NDArray[Any], geometry: Geometry) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
     except OSError as error:
-        raise ProjectError(
-            "the label map cannot be written",
-            expected="a folder with the right to write and enough free space",
-            found=error.strerror or str(error),
-            cure="choose another folder for the output",
-            path=path,
-        ) from error
+        raise _unwritable(path, error) from error
     try:
         draft = folder / path.name
         try:
             if ending in ITK_ENDINGS:
                 write_itk(draft, small, geometry)
-            elif ending in TIFF_ENDINGS:
-                write_tiff(draft, small, geometry)
             else:
-                write_photo(draft, small, geometry)
+                (write_tiff if ending in TIFF_ENDINGS else write_photo)(draft, small, geometry)
+                if not np.array_equal(read_label_map(draft)[0], small):
+                    raise OSError("the file was not written whole")
+        except OSError as error:
+            raise _unwritable(path, error) from error
         except ImageError as error:
             raise ImageError(
                 error.what, expected=error.expected, found=error.found, cure=error.cure, path=path
@@ -235,6 +231,16 @@ def write_label_map(path: Path, labels: NDArray[Any], geometry: Geometry) -> Non
                 os.replace(part, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> ProjectError:
+    return ProjectError(
+        "the label map cannot be written",
+        expected="a folder with the right to write and enough free space",
+        found=error.strerror or str(error),
+        cure="free some space, or choose another folder for the output",
+        path=path,
+    )
 
 
 def _known_ending(path: Path) -> str:
@@ -269,11 +275,12 @@ def _whole(labels: NDArray[Any], path: Path) -> IntArray:
     rounded = np.rint(labels)
     with np.errstate(invalid="ignore"):
         off = ~(np.abs(labels - rounded) <= WHOLE_TOLERANCE)  # NaN and infinity are off too
+    off |= np.abs(rounded) > np.iinfo(np.int32).max
     if off.any():
         examples = ", ".join(f"{value:g}" for value in np.unique(labels[off])[:5])
         raise LabelValueError(
             "the label map holds values that are not whole numbers",
-            expected="whole numbers",
+            expected=f"whole numbers, at most {np.iinfo(np.int32).max}",
             found=f"{int(off.sum())} voxels such as {examples}",
             cure="resample label maps with nearest neighbour, and store whole numbers",
             path=path,

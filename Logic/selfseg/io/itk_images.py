@@ -121,12 +121,12 @@ def itk_grid(path: Path) -> tuple[int, Geometry]:
 
 
 def write_itk(path: Path, labels: Array, geometry: Geometry) -> None:
-    """Writes (Z, Y, X) labels, compressed, and checks that the file tells the same geometry.
+    """Writes (Z, Y, X) labels, compressed, and checks that the file tells the same of them.
 
     A 2D geometry is written as a 2D image. Not atomic: `images.write_label_map` is.
 
     Raises:
-        ImageError: the format cannot hold the values or the geometry.
+        ImageError: the format cannot hold the values or the geometry, or the disk is full.
     """
     x, y, z = geometry.spacing[::-1]
     matrix = geometry.direction
@@ -161,6 +161,24 @@ def write_itk(path: Path, labels: Array, geometry: Geometry) -> None:
             expected="the same grid after writing",
             found=difference,
             cure="write .nii.gz, .nrrd or .mha instead",
+            path=path,
+        )
+    _require_written(path, labels)
+
+
+def _require_written(path: Path, voxels: Array) -> None:
+    """Reads the file again: on a full disk ITK writes a part of most formats without a word."""
+    try:
+        found = read_itk(path)[0][0]
+        whole = np.array_equal(found, voxels, equal_nan=voxels.dtype.kind == "f")
+    except ImageError:
+        whole = False
+    if not whole:
+        raise ImageError(
+            "the file was not written whole",
+            expected="every voxel in the file",
+            found="fewer, or others",
+            cure="free some space on the disk, or choose another folder",
             path=path,
         )
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..domain.dataset import DatasetDescription
-from ..domain.errors import FileFormatError
+from ..domain.errors import DatasetError, FileFormatError
 from ..domain.fingerprint import Fingerprint
 from .dataset_json import parse_description
+from .json_files import read_plain_json
 from .nnunet_forms import FingerprintForm, in_channel_order, intensities_to_nnunet, read_form
 from .nnunet_plans import plan_from_nnunet, plan_to_nnunet
 
@@ -20,6 +21,7 @@ __all__ = [
     "fingerprint_to_nnunet",
     "plan_from_nnunet",
     "plan_to_nnunet",
+    "read_description",
 ]
 
 _FINGERPRINT_CURE = "give the dataset_fingerprint.json that nnU-Net v2 wrote, or measure again"
@@ -54,6 +56,25 @@ def fingerprint_from_nnunet(content: object) -> Fingerprint:
             form.foreground_intensity_properties_per_channel, what
         ),
     )
+
+
+def read_description(path: Path) -> DatasetDescription:
+    """The description in a file like dataset.json, whatever it is called.
+
+    Raises:
+        DatasetError: names every problem found.
+        FileFormatError: it is not JSON.
+    """
+    try:
+        return description_from_nnunet(read_plain_json(path))
+    except DatasetError as error:
+        raise DatasetError(
+            error.what,
+            expected=error.expected,
+            found=error.found,
+            cure=error.cure,
+            path=path,
+        ) from error
 
 
 def description_to_nnunet(description: DatasetDescription) -> dict[str, Any]:

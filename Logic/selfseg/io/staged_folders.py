@@ -9,8 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..domain.errors import ModelError, ProjectError
+from ..domain.errors import ModelError, ProjectError, SelfsegError
 from .atomic_files import TEMPORARY_PREFIX
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it where they are missing.
+
+    Raises:
+        ProjectError: it cannot be made, or is a file.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 @contextmanager
@@ -27,9 +39,20 @@ def staged_folder(target: Path) -> Iterator[Path]:
     try:
         stage.mkdir(parents=True)
     except OSError as error:
-        raise _unwritable(stage, error) from error
+        raise _unwritable(target, error) from error
     try:
         yield stage
+    except SelfsegError as error:
+        if error.path is None or not error.path.is_relative_to(stage):
+            raise
+        # Nobody knows the stage, and it is gone when the user reads this.
+        raise type(error)(
+            error.what,
+            expected=error.expected,
+            found=error.found,
+            cure=error.cure,
+            path=target / error.path.relative_to(stage),
+        ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

@@ -63,7 +63,7 @@ def fit_network(
         demands: planner, memory and data set.
 
     Raises:
-        PlanError: no patch is small enough for the memory.
+        PlanError: no patch is small enough for the memory, or the images are of one voxel.
     """
     dimensions = len(spacing)
     rules = demands.rules
@@ -92,6 +92,13 @@ def fit_network(
                 f"{rules.reference_memory_gb:g}",
             )
 
+    if math.prod(topology.patch_size) < 2:
+        raise PlanError(
+            "the images are too small for any network",
+            expected="at least two voxels, to normalise one by the others",
+            found="a median image of one voxel",
+            cure="check that the images were exported whole",
+        )
     by_memory = round(allowed / estimate * reference_batch)
     by_data = round(dataset_voxels * rules.dataset_share_per_batch / math.prod(topology.patch_size))
     batch_size = max(min(by_memory, by_data), MINIMUM_BATCH)

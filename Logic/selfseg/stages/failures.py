@@ -84,6 +84,7 @@ def cases_failed(found: Mapping[str, SelfsegError], case_count: int, cure: str) 
         lines.append(f"and {len(found) - _NAMED} more")
     return CasesFailed(
         f"{len(found)} of {case_count} cases failed; the others are done",
+        expected="files that can be read and used, for every case",
         found="\n    ".join(lines),
         cure=cure,
     )

@@ -121,6 +121,8 @@ def convert_series(series: Series, path: Path) -> None:
     image.SetDirection([cosine for row in grid.direction for cosine in row])
     with written_atomically(path) as part:
         sitk.WriteImage(image, str(part), useCompression=False)
+        if part.stat().st_size < voxels.nbytes:  # ITK does not notice a full disk
+            raise OSError("the file was not written whole")
 
 
 def _of_folder(folder: Path, ending: str) -> list[Path]:

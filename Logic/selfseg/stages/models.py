@@ -160,10 +160,12 @@ def choose_trained(
                     )
                 )
                 return plan, candidate, folds
+    done = [f"{n}, {c}" for n in project.plan_names for c in project.trained_configurations(n)]
+    wanted = f" of {configuration or plan_name}" if done else ""
     raise ModelError(
-        "there is no trained model here",
-        expected="a project with at least one finished training",
-        found=", ".join(project.plan_names) or "no plan",
+        f"there is no trained model{wanted} here",
+        expected="a finished training" + wanted,
+        found=f"trainings of {'; '.join(done)}" if done else "none",
         cure="train one with `selfseg run DATASET -p PROJECT`",
         path=project.folder,
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..domain.errors import DatasetError
 from ..domain.fingerprint import Fingerprint
 from ..domain.plan import Plan, PlannerName
 from ..io.json_files import read_json, read_plain_json, write_json, write_plain_json
-from ..io.nnunet_json import description_from_nnunet, fingerprint_from_nnunet, plan_to_nnunet
+from ..io.nnunet_json import fingerprint_from_nnunet, plan_to_nnunet, read_description
 from ..io.project import FINGERPRINT_SCHEMA, PLAN_SCHEMA
 from ..plan.planner import make_plan
 
@@ -21,16 +20,7 @@ def plan_from_files(
     name: str | None,
 ) -> tuple[Plan, Fingerprint]:
     """Plans from a fingerprint, ours or nnU-Net's, and a dataset.json; needs no images."""
-    try:
-        description = description_from_nnunet(read_plain_json(dataset_json))
-    except DatasetError as error:
-        raise DatasetError(
-            error.what,
-            expected=error.expected,
-            found=error.found,
-            cure=error.cure,
-            path=dataset_json,
-        ) from error
+    description = read_description(dataset_json)
     content = read_plain_json(fingerprint)
     if isinstance(content, dict) and "schema" in content:
         measured = read_json(fingerprint, Fingerprint, schema=FINGERPRINT_SCHEMA)
