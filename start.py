@@ -1,7 +1,8 @@
-"""Sets up an environment of its own and runs the demo or the checks.
+"""Sets up an environment of its own and runs the demo or the checks, or builds the pages.
 
     python start.py demo     sets up, makes data, trains, tests, reports (about 5 minutes)
     python start.py test     sets up, runs every check
+    python start.py docs     sets up, builds the documentation
     python start.py setup    sets up only
 
 Needs Python 3.11 to 3.13 and nothing else. Everything is installed into `.venv` beside this
@@ -23,6 +24,9 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
+EXTRAS = {"demo": "", "test": "dev", "docs": "docs", "setup": ""}
+"""What each word needs besides the package's own dependencies."""
+
 CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("lint", ("-m", "ruff", "check", ".")),
     ("format", ("-m", "ruff", "format", "--check", ".")),
@@ -34,7 +38,7 @@ CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
 def main() -> int:
     """Runs what the first word asks for."""
     words = sys.argv[1:]
-    if not words or words[0] not in ("demo", "test", "setup"):
+    if not words or words[0] not in EXTRAS:
         print(__doc__)
         return 2
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
@@ -43,11 +47,13 @@ def main() -> int:
             "Install one of them and start this file with it, for example: python3.12 start.py demo"
         )
         return 1
-    set_up(extras="dev" if words[0] == "test" else "")
+    set_up(extras=EXTRAS[words[0]])
     if words[0] == "demo":
         return run("-m", "selfseg", "demo", *words[1:])
     if words[0] == "test":
         return run_checks(words[1:])
+    if words[0] == "docs":
+        return build_pages(words[1:])
     print(f"ready: {PYTHON} -m selfseg --help")
     return 0
 
@@ -94,6 +100,17 @@ def run_checks(pytest_arguments: list[str]) -> int:
         failed.append("tests")
     say("failed: " + ", ".join(failed) if failed else "all checks passed")
     return 1 if failed else 0
+
+
+def build_pages(sphinx_arguments: list[str]) -> int:
+    """Builds the documentation anew; a warning, such as a broken link, is an error."""
+    say("documentation")
+    pages = HERE / "docs" / "_build"
+    options = ("-W", "--keep-going", "-E", "-q", "-b", "html", *sphinx_arguments)
+    status = run("-m", "sphinx", *options, "docs", str(pages))
+    if status == 0:
+        say(f"ready: {pages / 'index.html'}")
+    return status
 
 
 def run(*arguments: str) -> int:

@@ -180,6 +180,17 @@ def parameters(module: str, function: str) -> frozenset[str] | None:
     return None
 
 
+def public_names(module: str, *, taken_from_others: bool = False) -> list[str]:
+    """The functions of a module, and those it hands on (`import x as x`); or the latter alone."""
+    found = []
+    for node in _tree(PROJECT / "Logic" / Path(*module.split(".")).with_suffix(".py")).body:
+        if isinstance(node, ast.ImportFrom):
+            found += [alias.name for alias in node.names if alias.asname == alias.name]
+        elif isinstance(node, ast.FunctionDef) and not taken_from_others:
+            found += [node.name] if not node.name.startswith("_") else []
+    return found
+
+
 def _exists_below(place: Path, parts: list[str]) -> bool:
     if not parts:
         return True

@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import io
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from documentation_pages import (
     navigation,
     pages,
     parameters,
+    public_names,
 )
+from selfseg import __version__
 from selfseg.cli.parser import make_parser
 
 PAGES = pages()
@@ -172,6 +175,29 @@ def test_pages_that_the_source_names_exist() -> None:
         if not (PROJECT / named).is_file()
     ]
     assert not wrong
+
+
+def test_the_public_page_lists_every_function_of_the_pipeline() -> None:
+    page = Page(DOCS / "reference/public-api.md")
+    (row,) = [line for line in page.text.splitlines() if line.startswith("| `selfseg.pipeline` |")]
+    listed = set(re.findall(r"`(\w+)`", row))
+    assert all(exists(f"selfseg.pipeline.{name}") for name in listed)
+    described = Page(DOCS / "reference/python-api.md").text
+    for name in public_names("selfseg.pipeline"):
+        assert name in listed
+    for name in public_names("selfseg.pipeline", taken_from_others=True):
+        assert f"selfseg.pipeline.{name}\n" in described
+
+
+def test_the_readme_tells_every_verb() -> None:
+    told = set(Page(PROJECT / "README.md").code_words)
+    assert {verb for verb in verbs() if " " not in verb} <= told
+
+
+def test_there_is_one_version() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["version"] == __version__
+    assert "## Unreleased" in Page(PROJECT / "CHANGELOG.md").text
 
 
 def test_no_page_names_a_place_on_somebodys_machine() -> None:

@@ -1,6 +1,6 @@
 """The whole story: from a folder of segmented scans to a trained model, and to segmentations.
 
-Every verb of the command line is a function here. They take paths, tell what they do through
+Most verbs of the command line are functions here. They take paths, tell what they do through
 `reporter` (see `selfseg.domain.events`), keep everything in a project folder, and can be
 stopped at any point and called again.
 """

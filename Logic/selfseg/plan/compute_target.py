@@ -118,7 +118,7 @@ def fit_to_target(plan: Plan, target: ComputeTarget, profile: SpeedProfile | Non
         raise PlanError(
             "there is no time to train",
             expected=f"at least {LEAST_SECONDS:.0f} s per training",
-            found=f"{seconds:g} s",
+            found=f"{max(seconds, 0):.0f} s left for each",
             cure="give a longer --time-budget, or fewer folds and configurations",
         )
 

@@ -12,7 +12,7 @@ Verdict = Literal["approved", "edited", "rejected"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 MANY_CORRECTED = 0.30
-"""From this share of corrected cases on it is worth training again (FEATURES.md, 21)."""
+"""From this share of corrected cases on it is worth training again; our choice."""
 
 
 @dataclass(frozen=True)
