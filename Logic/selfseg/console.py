@@ -29,6 +29,9 @@ from .domain.events import (
 REDRAW_SECONDS = 0.2
 """A bar of training is drawn anew no more often than this."""
 
+LINE_SECONDS = 10.0
+"""Where no bar can be drawn a stage gets a line for each tenth, no more often than this."""
+
 LISTED_STRUCTURES = 6
 """With more structures an epoch's line names the worst ones only."""
 
@@ -75,8 +78,8 @@ class TerminalBars:
     """A bar with the remaining time for each stage, and a line for what is worth one.
 
     Everything is written to `stream` (standard error), so that standard output holds
-    results only. A training's bar moves with every step; where `stream` is a file and no
-    terminal, it is left out: days of it would fill the file.
+    results only. Where `stream` is a file and no terminal, there are lines only: one for each
+    tenth of a long stage, and none for the steps of a training.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class TerminalBars:
         self._clock = clock
         self._bar: Any = None
         self._drawn_at = 0.0
+        self._tenth = 0
         self._epochs: int | None = None
 
     def __call__(self, event: Event) -> None:
@@ -93,7 +97,7 @@ class TerminalBars:
         match event:
             case StageStarted():
                 self._end_bar()
-                self._epochs = None
+                self._epochs, self._tenth, self._drawn_at = None, 0, self._clock()
                 self._line(f"{event.stage} ...")
             case Progress():
                 self._advance(event)
@@ -123,12 +127,25 @@ class TerminalBars:
         self._end_bar()
 
     def _advance(self, event: Progress) -> None:
+        if not self._stream.isatty():
+            self._tell_tenth(event)
+            return
         bar = self._bar_named(event.stage, event.total)
         left = "" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left"
         bar.set_description_str(printable(f"{left}  {event.detail}".strip()), refresh=False)
         bar.total = event.total
         bar.n = min(event.done, event.total)
         bar.refresh() if event.done >= event.total else bar.update(0)
+
+    def _tell_tenth(self, event: Progress) -> None:
+        """A line where another tenth of a stage is done; its end has one of its own."""
+        now = self._clock()
+        tenth = int(10 * event.done / event.total) if event.total else 0
+        if not self._tenth < tenth < 10 or now - self._drawn_at < LINE_SECONDS:
+            return
+        self._tenth, self._drawn_at = tenth, now
+        left = "" if event.eta_seconds is None else f", {duration(event.eta_seconds)} left"
+        self._line(f"  {event.stage} {10 * tenth} %{left}")
 
     def _iteration(self, event: IterationFinished) -> None:
         """Moves the bar of the present epoch."""

@@ -79,7 +79,7 @@ def plan(
     workers: int | None = None,
     reporter: Reporter = silent,
 ) -> Plan:
-    """Decides every setting from the fingerprint.
+    """Decides every setting from the fingerprint; a plan that trainings use stays as it is.
 
     Args:
         dataset: nnU-Net or Decathlon folder.
@@ -97,12 +97,9 @@ def plan(
     with home.lock():
         measured = measure.measure_dataset(home, data, workers=workers, reporter=reporter)
         made = make_plan(measured, data.description, planner, memory_gb, name)
-        if device == "cpu" or time_budget is not None:
-            return measure.fitted_plan(
-                home, made, device=device, seconds=time_budget, reporter=reporter
-            )
-        home.write_plan(made)
-        return made
+        return budget.written_plan(
+            home, made, device=device, seconds=time_budget, reporter=reporter
+        )
 
 
 def preprocess(
@@ -166,7 +163,7 @@ def train(
         else:
             chosen = home.read_plan(plan_name)
         if time_budget is not None and options.start_from is None:
-            chosen = measure.fitted_plan(
+            chosen = budget.written_plan(
                 home, chosen, device=device, seconds=time_budget, reporter=reporter
             )
         chosen = measure.with_length(chosen, epochs, iterations)
@@ -373,7 +370,8 @@ def run(
     how = HowToTrain(
         watch, device, epochs, iterations, checkpoint, options, workers, reporter, should_stop
     )
-    data = open_dataset(dataset)
+    data = open_dataset(dataset.absolute())  # its paths are written down
+    watch.require_to_begin(project, configurations)
     home = Project.create(project, data)
     with home.lock():
         measured = measure.measure_dataset(home, data, workers=workers, reporter=reporter)
@@ -388,9 +386,9 @@ def run(
             base = start.plan_to_start_from(home, measured, point, reporter=reporter)
             configurations = configurations or (point.configuration,)
         todo = gather(home, data, base, configurations, folds, how)
-        chosen = budget.plan_for_budget(
-            home, base, watch, len(todo.trainings), device=device, reporter=reporter
-        )
+        if todo.undone(home):
+            how = replace(how, watch=budget.with_closing(watch, home, data, base))
+        chosen = budget.plan_for_budget(home, base, how.watch, todo.trainings, device, reporter)
         todo = replace(todo, plan=chosen)
         train_all(home, [todo], how)
         learn_qualities(home, [todo], how)

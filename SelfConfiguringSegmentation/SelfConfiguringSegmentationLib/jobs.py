@@ -36,13 +36,17 @@ class JobFailed(SelfsegError):
     """The child process ended with an error."""
 
 
-def open_process(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Starts a child in a process group of its own, with pipes and without a console window."""
-    grouping: dict[str, Any] = (
+def own_group() -> dict[str, Any]:
+    """How `Popen` starts a process in a group of its own, without a console window."""
+    return (
         {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
         if os.name == "nt"
         else {"start_new_session": True}
     )
+
+
+def open_process(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Starts a child in a process group of its own, with pipes and without a console window."""
     return subprocess.Popen(
         list(command),
         stdin=subprocess.PIPE,
@@ -51,7 +55,7 @@ def open_process(command: Sequence[str], environment: Mapping[str, str]) -> subp
         env={**environment, "PYTHONUTF8": "1"},
         encoding="utf-8",
         errors="replace",
-        **grouping,
+        **own_group(),
     )
 
 
@@ -79,7 +83,8 @@ def slicer_python() -> tuple[str, Mapping[str, str]]:
             "Slicer's Python was not found",
             expected="the program PythonSlicer on the PATH, as in every Slicer installation",
             found="no such program",
-            cure="do this inside Slicer, or pass startProcess and workerCommand to the logic",
+            cure="do this inside Slicer, or pass startProcess, launchProcess and workerCommand "
+            "to the logic",
         )
     return python, slicer.util.startupEnvironment()
 

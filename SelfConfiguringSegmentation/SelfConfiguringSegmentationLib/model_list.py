@@ -7,13 +7,12 @@ into a file beside them, so that the panel, scripts and the next session see the
 from __future__ import annotations
 
 import json
-import platform
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from selfseg.domain.errors import ModelError, SelfsegError
 from selfseg.io.atomic_files import write_bytes_atomically
+from selfseg.io.library_folder import MODEL_FOLDER, default_library, version_order
 
 from .models import Model, read_model
 
@@ -21,8 +20,6 @@ PLACES_FILE = "other_models.json"
 """In the library's folder: paths of models that lie elsewhere."""
 
 MAX_BYTES = 2**20
-
-_FOLDER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)@(?P<version>[A-Za-z0-9._+-]+)")
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,10 @@ class ModelList:
             folders = [folder for folder in self.library.iterdir() if folder.is_dir()]
         except OSError:
             folders = []
-        named = [(match, folder) for folder in folders if (match := _FOLDER.fullmatch(folder.name))]
-        named.sort(key=lambda pair: _natural(pair[0]["version"]), reverse=True)
+        named = [
+            (match, folder) for folder in folders if (match := MODEL_FOLDER.fullmatch(folder.name))
+        ]
+        named.sort(key=lambda pair: version_order(pair[0]["version"]), reverse=True)
         named.sort(key=lambda pair: pair[0]["name"].lower())
         own = [_entry(folder.name, folder, in_library=True) for _, folder in named]
         others = [
@@ -144,32 +143,8 @@ class ModelList:
         write_bytes_atomically(self.library / PLACES_FILE, text.encode("utf-8"))
 
 
-def default_library(system: str | None = None, home: Path | None = None) -> Path:
-    """The user's library: where `selfseg.registry.library.default_library` says it is.
-
-    That function cannot be imported before the packages are installed; a test holds both equal.
-    """
-    place = Path.home() if home is None else home
-    match system or platform.system():
-        case "Windows":
-            return place / "AppData" / "Local" / "selfseg" / "models"
-        case "Darwin":
-            return place / "Library" / "Application Support" / "selfseg" / "models"
-        case _:
-            return place / ".local" / "share" / "selfseg" / "models"
-
-
 def _entry(key: str, path: Path, *, in_library: bool) -> ModelEntry:
     try:
         return ModelEntry(key, path, read_model(path), in_library=in_library)
     except SelfsegError as error:
         return ModelEntry(key, path, None, str(error), in_library)
-
-
-def _natural(version: str) -> list[tuple[int, int, str]]:
-    """1.10 after 1.9, and 2.0-rc1 before 2.0."""
-    parts = re.findall(r"\d+|[A-Za-z]+", version)
-    return [
-        *((1, int(p), "") if p.isdecimal() else (-1, 0, p.lower()) for p in parts),
-        (0, 0, ""),
-    ]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from selfseg.domain.errors import ImageError
-from selfseg.domain.geometry import Geometry, Vector3
+from selfseg.domain.geometry import Geometry
 from selfseg.domain.labels import LabelScheme
 
 GEOMETRY_TOLERANCE = 1e-3
@@ -40,24 +40,39 @@ def volume_grid(volume_node: Any) -> Geometry:
     return grid_of_matrix(slicer.util.arrayFromVTKMatrix(matrix), image.GetDimensions())
 
 
-def grid_of_matrix(ijk_to_ras: Any, dimensions: Sequence[int]) -> Geometry:
-    """The grid whose voxels (I, J, K) lie where the 4 x 4 matrix says.
+def grid_of_matrix(
+    ijk_to_ras: Any, dimensions: Sequence[int], start: Sequence[int] = (0, 0, 0)
+) -> Geometry:
+    """The grid whose voxels (I, J, K) from `start` on lie where the 4 x 4 matrix says.
 
     Raises:
         ImageError: its axes are not perpendicular.
     """
-    import numpy as np
+    return Geometry.from_affine(ijk_to_ras, dimensions[::-1], start=start, ras=True)
 
-    to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijk_to_ras
-    spacing = np.linalg.norm(to_lps[:3, :3], axis=0)
-    direction = to_lps[:3, :3] / spacing
-    width, height, depth = dimensions
-    return Geometry(
-        shape=(depth, height, width),
-        spacing=_vector(spacing[::-1]),
-        origin=_vector(to_lps[:3, 3]),
-        direction=(_vector(direction[0]), _vector(direction[1]), _vector(direction[2])),
-    )
+
+def matrix_of_grid(grid: Geometry) -> Any:
+    """From voxel indices (I, J, K) to RAS, as vtkMatrix4x4."""
+    import numpy as np
+    import slicer
+
+    return slicer.util.vtkMatrixFromArray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.array(grid.affine))
+
+
+def labelmap_name() -> str:
+    """What Slicer calls the representation of segments as voxels."""
+    import slicer
+
+    name: str = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    return name
+
+
+def tag_of(segment: Any, name: str) -> str:
+    """A tag of a segment, "" where it has none."""
+    import vtk
+
+    value = vtk.mutable("")
+    return str(value) if segment.GetTag(name, value) else ""
 
 
 def add_segmentation(
@@ -100,8 +115,3 @@ def add_segmentation(
     if closed_surface:
         node.CreateClosedSurfaceRepresentation()
     return node
-
-
-def _vector(values: Any) -> Vector3:
-    first, second, third = (float(value) for value in values)
-    return first, second, third

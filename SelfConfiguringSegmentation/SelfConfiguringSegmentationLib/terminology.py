@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from selfseg.domain.anatomy import TISSUE
 from selfseg.domain.appearance import Appearance, Code
 from selfseg.domain.labels import Colour, Label
+from selfseg.domain.terminology import parse_terms
 
 CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 """Slicer's own list, which also knows a colour for each structure."""
@@ -52,10 +53,8 @@ def _codes(label: Label, appearance: Appearance | None) -> tuple[Code, Code, Cod
     """Category, type and modifier; None where the type is not known."""
     if appearance is not None and appearance.type is not None:
         return appearance.category or TISSUE, appearance.type, appearance.modifier
-    parts = (label.code or "").split("^")
-    if len(parts) != 3 or not all(part.strip() for part in parts):
-        return None
-    return TISSUE, Code(*parts), None
+    codes = parse_terms(label.code)
+    return None if codes is None or codes.type is None else (TISSUE, codes.type, None)
 
 
 def _names(terminology: str, codes: tuple[Code, Code, Code | None]) -> bool:

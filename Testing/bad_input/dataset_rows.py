@@ -97,7 +97,7 @@ DATASETS: tuple[Row, ...] = (
     Row(
         "labels of 10^30",
         CHECK,
-        ("labels",),
+        ("label value of 'x' is too large", "at most 32767"),
         entries(DESCRIPTION, labels={"background": 0, "x": 10**30}),
     ),
     Row(
@@ -127,14 +127,14 @@ DATASETS: tuple[Row, ...] = (
     Row(
         "all background",
         CHECK,
-        ("warning", "background only", "0 errors, 1 warnings"),
+        ("warning", "background only", "0 errors, 1 warning"),
         like(LABEL, np.zeros_like),
         status=0,
     ),
     Row(
         "a constant image",
         CHECK,
-        ("warning", "the same intensity everywhere", "0 errors, 1 warnings"),
+        ("warning", "the same intensity everywhere", "0 errors, 1 warning"),
         like(IMAGE, np.zeros_like),
         status=0,
     ),
@@ -184,13 +184,18 @@ DATASETS: tuple[Row, ...] = (
     Row(
         "names that differ in case only",
         CHECK,
-        ("case_001", "CASE_001"),
+        ("differ only in upper and lower case", "CASE_001, case_001"),
         both(
             copied(IMAGE, "data/imagesTr/CASE_001_0000.nii.gz"),
             copied(LABEL, "data/labelsTr/CASE_001.nii.gz"),
         ),
     ),
-    Row("a label map without its case", CHECK, ("case_001",), removed(IMAGE)),
+    Row(
+        "a label map without its case",
+        CHECK,
+        ("there is no image for this label map", "case_001"),
+        removed(IMAGE),
+    ),
     Row("an image without its label map", CHECK, ("case_001.nii.gz", "missing"), removed(LABEL)),
     Row(
         "a label map on another grid",
@@ -201,33 +206,43 @@ DATASETS: tuple[Row, ...] = (
     Row(
         "an image that links to itself",
         CHECK,
-        ("case_001",),
+        ("there is no image for this label map", "case_001"),
         linked(IMAGE, "case_001_0000.nii.gz"),
     ),
     Row(
         "a folder that links to itself",
         CHECK,
-        ("imagesTr",),
+        ("there is no folder imagesTr",),
         linked("data/imagesTr", "imagesTr"),
     ),
     Row(
         "a folder that links to the data set around it",
         CHECK,
-        ("imagesTr",),
+        ("holds no training case",),
         linked("data/imagesTr", "."),
     ),
-    Row("a pipe for an image", CHECK, ("case_001",), pipe(IMAGE)),
-    Row("a device for an image", CHECK, ("case_001",), linked(IMAGE, "/dev/zero")),
+    Row(
+        "a pipe for an image",
+        CHECK,
+        ("there is no image for this label map", "case_001"),
+        pipe(IMAGE),
+    ),
+    Row(
+        "a device for an image",
+        CHECK,
+        ("there is no image for this label map", "case_001"),
+        linked(IMAGE, "/dev/zero"),
+    ),
     Row(
         "splits of cases that are not there",
         CHECK,
-        ("splits_final.json", "ghost"),
+        ("names cases that the data set does not have", "ghost"),
         as_json("data/splits_final.json", [{"train": ["ghost"], "val": ["case_000"]}]),
     ),
     Row(
         "splits that are text",
         CHECK,
-        ("splits_final.json",),
+        ("fold 0 is not valid", "splits_final.json"),
         as_json("data/splits_final.json", [{"train": "case_001", "val": 7}]),
     ),
     Row(

@@ -5,8 +5,22 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
+import numpy as np
+
 from .dataset_rows import CHECK, DESCRIPTION, IMAGE, LABEL
-from .files import converted, cut, entries, meta, mode, nifti, nrrd, png_header, written
+from .files import (
+    converted,
+    cut,
+    entries,
+    image,
+    meta,
+    mode,
+    nifti,
+    nrrd,
+    png_header,
+    removed,
+    written,
+)
 from .kit import SHAPE
 from .rows import Change, Row, both, nothing
 
@@ -189,6 +203,20 @@ FILES: tuple[Row, ...] = (
         CHECK,
         ("voxels is not there", "lost.raw"),
         _as(".mhd", meta(_file(".mhd"), (4, 4, 4), b"", file="lost.raw")),
+    ),
+    Row(
+        "PNG files of 16 bit",
+        CHECK,
+        ("0 errors, 0 warnings",),
+        both(
+            _as(".png", image(_file(".png"), np.arange(2000, 4000, 10, np.uint16).reshape(10, 20))),
+            image(
+                LABEL.replace(".nii.gz", ".png"),
+                np.arange(200, dtype=np.uint16).reshape(10, 20) % 3,
+            ),
+            removed(LABEL),
+        ),
+        status=0,
     ),
     Row(
         "a PNG of 100000 x 100000",

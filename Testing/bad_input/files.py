@@ -136,7 +136,7 @@ def with_one(value: float) -> Any:
     """One voxel with this value, the others as they are."""
 
     def change(array: np.ndarray) -> np.ndarray:
-        changed = array.astype(np.float32) if not float(value).is_integer() else array.copy()
+        changed = array.copy() if abs(value) < 1e3 and value % 1 == 0 else array.astype(np.float32)
         changed[1, 2, 3] = value
         return changed
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-FULL_AT = 4096
+FULL_AT = {"full disk": 4096, "very full disk": 128}
 """Bytes."""
 
 _CAPABILITIES_V3 = 0x20080522
@@ -22,8 +22,8 @@ def limited(kind: str) -> Iterator[None]:
     """Runs the block as a machine that refuses something would.
 
     Args:
-        kind: "" nothing; "plain user": rights of files hold, also for root; "full disk": no
-            file can grow beyond `FULL_AT` bytes (EFBIG, where a full disk says ENOSPC).
+        kind: "" nothing; "plain user": rights of files hold, also for root; one of
+            `FULL_AT`: no file can grow beyond so many bytes (EFBIG, where a full disk says ENOSPC).
     """
     if not kind:
         yield
@@ -33,7 +33,7 @@ def limited(kind: str) -> Iterator[None]:
     else:
         resource = pytest.importorskip("resource")
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_AT, before[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_AT[kind], before[1]))
         try:
             yield
         finally:

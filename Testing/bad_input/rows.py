@@ -27,7 +27,8 @@ class Row:
         leaves: patterns of new files, relative to the folder; nothing else may be new, and
             nothing that was there may change.
         limit: where the command runs: "" as always, "plain user" without the right to write
-            into what is marked read-only, "full disk" where no file grows beyond 4 KB.
+            into what is marked read-only, "full disk" and "very full disk" where no file
+            grows beyond 4 KB and 128 bytes.
         seconds: what the command may take.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .dataset_rows import DATASETS
 from .file_rows import FILES
 from .model_rows import MODELS
-from .predict_rows import PREDICTIONS
+from .predict_rows import PREDICTIONS, SCORES
 from .project_rows import PROJECTS
 from .rows import Row
 from .scan_rows import SCANS
@@ -15,7 +15,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "Image files": FILES,
     "Projects, plans and trainings": PROJECTS,
     "Images to segment": PREDICTIONS,
-    "Label maps to score": (),
+    "Label maps to score and to write": SCORES,
     "Models": MODELS,
     "Scans to collect": SCANS,
 }

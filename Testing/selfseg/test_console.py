@@ -78,6 +78,24 @@ def test_a_file_gets_lines_and_no_bar_of_iterations() -> None:
     assert text.count("\n") == 2
 
 
+def test_a_file_gets_a_line_for_each_tenth_of_a_long_stage() -> None:
+    # The clock of `drawn` stands still where it is not asked: one answer per event, 0.05 s apart.
+    quick = [Progress("read", i, 100, 2.0) for i in range(1, 101)]
+    assert drawn(io.StringIO(), [StageStarted("read"), *quick]) == "read ...\n"
+
+    stream, now = io.StringIO(), [0.0]
+    bars = TerminalBars(stream, clock=lambda: now[0])
+    bars(StageStarted("read"))
+    for event in quick:
+        now[0] += 2.0
+        bars(event)
+    bars(StageFinished("read", 200.0))
+    lines = stream.getvalue().splitlines()
+    assert "\r" not in stream.getvalue()
+    assert lines[1] == "  read 10 %, 2 s left"
+    assert lines[9:] == ["  read 90 %, 2 s left", "read: 3 min 20 s"]
+
+
 def test_validation_and_other_stages_in_between() -> None:
     validation = ValidationFinished(
         "3d", "0", 0, {"left": 0.9, "right": 0.5}, {}, {}, 0.7, 3.25, 0.91, 0.2, 4, 65.0

@@ -147,6 +147,10 @@ def test_the_whole_story(
     assert table.GetCellText(1, 1) == "done"
 
 
+MANY = 12
+"""Cases, so that some are left however fast the machine is when the user cancels."""
+
+
 def test_cancel_keeps_what_is_finished(
     qt_application: Any,
     module_widget: Any,
@@ -157,7 +161,7 @@ def test_cancel_keeps_what_is_finished(
     node_ids: Callable[[], set[str]],
 ) -> None:
     (scans / "berta.nii.gz").unlink()
-    for number in range(3):
+    for number in range(MANY - 2):
         shutil.copy(scans / "anna.nii.gz", scans / f"more_{number}.nii.gz")
     module_widget.logic._startProcess = real_starter
     choose(page, project, scans, tmp_path / "out")
@@ -171,11 +175,11 @@ def test_cancel_keeps_what_is_finished(
     assert node_ids() == before
     done = {row[0] for row in cells(page) if row[1] == "done"}
     assert done
-    assert len(done) < 5
+    assert len(done) < MANY
     page.ui.applyButton.click()
     spin(qt_application, lambda: not page.presenter.running.active, 120)
     assert done <= {row[0] for row in cells(page) if row[1] == "done before"}
-    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 5
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == MANY
 
 
 def test_settings_reach_the_command_line(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from SelfConfiguringSegmentationLib.export import run as export_run
+from SelfConfiguringSegmentationLib import child_run
 from SelfConfiguringSegmentationLib.export.run import ExportSettings, SceneExport
 
 from dicom_examples import pydicom, write_series
@@ -123,7 +123,7 @@ def export(node: Any, target: Path, **settings: Any) -> Path:
 def test_the_scan_came_from_files_that_are_known(
     scene: Any, volume: Any, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_run, "Job", InProcessJob)
+    monkeypatch.setattr(child_run, "Job", InProcessJob)
     masks = {"liver": FIRST, "tumour": OVERLAPPING}
     node = automatic(make_segmentation(scene, volume, masks, terminology={"liver": LIVER}), 1)
     seg = hd.seg.segread(export(node, tmp_path / "case.dcm", dicom_folder=series))

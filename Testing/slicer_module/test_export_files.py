@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
-from SelfConfiguringSegmentationLib.export import run as export_run
+from SelfConfiguringSegmentationLib import child_run
 from SelfConfiguringSegmentationLib.export.run import ExportSettings, SceneExport
 from SelfConfiguringSegmentationLib.export.snapshot import take_snapshot
 
@@ -35,7 +35,7 @@ WITH_A_REAL_CHILD = (
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if request.function.__name__ not in WITH_A_REAL_CHILD:
-        monkeypatch.setattr(export_run, "Job", InProcessJob)
+        monkeypatch.setattr(child_run, "Job", InProcessJob)
 
 
 def mask(*box: slice) -> np.ndarray:

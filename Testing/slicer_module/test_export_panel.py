@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from SelfConfiguringSegmentationLib import jobs
-from SelfConfiguringSegmentationLib.export import run as export_run
+from SelfConfiguringSegmentationLib import child_run, jobs
 
 from selfseg.domain.geometry import Geometry
 from selfseg.domain.segments import Segment, SegmentsInPlace
@@ -144,7 +143,7 @@ def test_cancel(
     make_segmentation(scene, volume, {"ball": MASK})
     page.ui.outputFolder.currentPath = str(tmp_path / "out")
     page.ui.applyButton.click()
-    spin(qt_application, lambda: page.presenter.running._run._job is not None)
+    spin(qt_application, lambda: page.presenter.running.run._job is not None)
     picture(module_widget, "export-running", tmp_path)
     page.ui.applyButton.click()
     assert page.ui.applyButton.enabled is False
@@ -172,7 +171,7 @@ def test_closing_the_scene_ends_the_export(
     make_segmentation(scene, volume, {"ball": MASK})
     page.ui.outputFolder.currentPath = str(tmp_path / "out")
     page.ui.applyButton.click()
-    spin(qt_application, lambda: page.presenter.running._run._job is not None)
+    spin(qt_application, lambda: page.presenter.running.run._job is not None)
     slicer.mrmlScene.Clear(False)
     assert not page.presenter.running.active
     assert page.ui.applyButton.toolTip == "Choose a segmentation to export."
@@ -183,7 +182,7 @@ def test_from_the_console(
 ) -> None:
     from SelfConfiguringSegmentation import SelfConfiguringSegmentationLogic
 
-    monkeypatch.setattr(export_run, "Job", InProcessJob)
+    monkeypatch.setattr(child_run, "Job", InProcessJob)
     logic = SelfConfiguringSegmentationLogic(startProcess=real_starter)
     node = make_segmentation(scene, volume, {"ball": MASK})
     assert logic.exportSegmentation(node, tmp_path / "a.nii.gz") == (tmp_path / "a.nii.gz",)
@@ -202,7 +201,7 @@ def test_the_snippet_of_the_documentation(
     from dicom_examples import write_series
 
     monkeypatch.setattr(jobs, "slicer_starter", lambda: real_starter)
-    monkeypatch.setattr(export_run, "Job", InProcessJob)
+    monkeypatch.setattr(child_run, "Job", InProcessJob)
     (reviewed / "reviewed" / "dora.seg.nrrd").write_bytes(
         (reviewed / "reviewed" / "anna.seg.nrrd").read_bytes()
     )

@@ -128,11 +128,9 @@ def test_the_list_holds_the_library_and_what_was_added(tmp_path: Path) -> None:
 
 
 def test_the_library_is_where_selfseg_keeps_it() -> None:
-    from selfseg.registry.library import default_library
+    from selfseg.io.library_folder import default_library
 
-    for system in ("Windows", "Darwin", "Linux"):
-        home = Path("/home/me")
-        assert model_list.default_library(system, home) == default_library(system, home)
+    assert model_list.ModelList().library == default_library()
 
 
 def test_listing_needs_nothing_that_must_be_installed(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from SelfConfiguringSegmentationLib.review.case_files import (
 from SelfConfiguringSegmentationLib.review.case_nodes import CaseNodes, prepare
 from SelfConfiguringSegmentationLib.review.seg_nrrd import (
     read_segments,
-    write_nrrd,
     write_segments,
 )
 from SelfConfiguringSegmentationLib.review.segments import (
@@ -35,6 +34,7 @@ from SelfConfiguringSegmentationLib.review.segments import (
 from selfseg.domain.errors import ImageError, ModelError, SelfsegError
 from selfseg.domain.geometry import Geometry
 from selfseg.domain.labels import Label, LabelScheme
+from selfseg.io.nrrd_files import write_nrrd
 from selfseg.review.cases import image_files, read_review_folder
 from selfseg.review.log import ReviewLog
 from slicer_module.review_folders import (

@@ -139,6 +139,15 @@ def test_going_on_gives_what_is_left_of_the_budget(place: TrainingFolder) -> Non
     training._process.wait()
 
 
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0])
+def test_a_clock_that_was_put_costs_no_budget(place: TrainingFolder, jump: float) -> None:
+    tell(place, started(at=100.0), {"event": "run_ended", "status": 130, "message": "stopped",
+                                    "time": 160.0 + jump, "seconds": 60.0})  # fmt: skip
+    training = follow(place)
+    poll_to_end(training)
+    assert training.used_seconds == 60.0
+
+
 def test_a_process_that_never_said_a_word_shows_what_it_printed(place: TrainingFolder) -> None:
     def launch(arguments: Sequence[str], output: Path) -> Any:
         output.write_text("No module named selfseg\n", encoding="utf-8")

@@ -40,11 +40,25 @@ class Reader:
     def wait(self, condition: Any, seconds: float = 120) -> None:
         spin(qt_adapter.application(), condition, seconds)
 
-    def look(self, name: str, height: int = 820) -> None:
+    def look(self, name: str, height: int = 820, **shown: str) -> None:
+        """Takes a picture; `shown` stands in fields that hold a path of this machine."""
+        ui = slicer.util.childWidgetVariables(self.module.tabs.currentWidget())
+        fields = {qt_adapter.unwrap(getattr(ui, field)): text for field, text in shown.items()}
+        real = {field: field.text() for field in fields}
+        show(fields)
         self.module.parent.resize(480, height)
         for _ in range(3):
             qt_adapter.application().processEvents()
         windows.picture(self.module, f"tutorial-{name}", self.folder)
+        show(real)
+
+
+def show(texts: dict[Any, str]) -> None:
+    """Without a signal: nobody has typed it."""
+    for field, text in texts.items():
+        field.blockSignals(True)
+        field.setText(text)
+        field.blockSignals(False)
 
 
 @pytest.fixture
@@ -117,7 +131,7 @@ def train(reader: Reader, library: Path, folder: Path) -> None:
     ui.optionsEdit.text = f"-c 2d --epochs 10 --iterations 20 --workers 1 --library {library}"
     ui.prepareButton.click()
     reader.wait(lambda: ui.statusLabel.text.startswith("Prepared."))
-    reader.look("train", 1100)
+    reader.look("train", 1280, folderPath="/home/ada/abdomen", optionsEdit="")
     ready: list[Path] = []
     reader.module.session.model_ready.connect(ready.append)
     ui.trainButton.click()
@@ -183,7 +197,7 @@ def batch(reader: Reader, folder: Path) -> None:
     ui.applyButton.click()
     reader.wait(lambda: not presenter.running.active, 240)
     assert ui.caseTable.rowCount == 3, ui.statusLabel.text
-    reader.look("batch")
+    reader.look("batch", scansFolder="/home/ada/scans", outputFolder="/home/ada/segmented")
     ui.reviewButton.click()
     reviewing = reader.module.panels["Review"].presenter
     listed = reader.page("Review").casesTable

@@ -7,17 +7,25 @@ Nothing heavy is imported before a verb runs, so that `selfseg --help` answers a
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
 
 from ..console import JsonLines, StopRequest, TerminalBars, printable
 from ..domain.errors import SelfsegError
+from .commands import runnable
 from .flags import seconds
 from .parser import Verb, make_parser
 from .unattended import ProgressFile, both, told_to
 
 __all__ = ["main", "seconds"]
+
+NOBODY_READS = 141
+"""128 + SIGPIPE, as a shell reports a program that ends so."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done, 1 something is wrong with data, project or model (faults
-        found by `check` too), 2 wrong usage, 130 stopped.
+        found by `check` too), 2 wrong usage, 130 stopped, 141 nobody reads the output any more.
     """
     started = time.monotonic()
     options = make_parser().parse_args(arguments)
@@ -41,16 +49,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reporter = display if file is None else both(display, file)
         status, message = verb(options, stop.checking(reporter), stop), ""
     except SelfsegError as error:
-        status, message = error.exit_code, str(error)
+        status, message = error.exit_code, runnable(str(error))
     except KeyboardInterrupt:
         status, message = 130, "stopped; give the same command again to go on from here"
     except BaseException as error:
-        message = f"{type(error).__name__}: {error}"
-        raise
+        if isinstance(error, BrokenPipeError) and (
+            nobody_reads() or is_broken(sys.stdout) or is_broken(sys.stderr)
+        ):
+            status, message = NOBODY_READS, ""
+        else:
+            message = f"{type(error).__name__}: {error}"
+            raise
     finally:
-        display.close()
+        with suppress(BrokenPipeError):
+            display.close()
         if file is not None:
             file.end(status, message)
-    if message:
-        sys.stderr.write(f"{printable(message)}\n")
-    return status
+    with suppress(BrokenPipeError):
+        if message:
+            sys.stderr.write(f"{printable(message)}\n")
+    # Little output may still be on its way.
+    return NOBODY_READS if nobody_reads() and status == 0 else status
+
+
+def is_broken(stream: TextIO) -> bool:
+    """Whether nobody reads from this pipe, also where nothing waits to be written to it."""
+    try:
+        polled = select.poll()
+        polled.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in polled.poll(0))
+    except (AttributeError, OSError, ValueError):  # on Windows, or no file
+        return False
+
+
+def nobody_reads() -> bool:
+    """Whether output was lost as its reader has ended (`selfseg ... | head`); more goes nowhere."""
+    ended = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            ended = True
+    return ended

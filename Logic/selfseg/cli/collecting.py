@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..console import StopRequest
 from ..domain.errors import UsageError
 from ..domain.events import Reporter
+from ..domain.wording import counted
 
 if TYPE_CHECKING:
-    from ..collect.collection import CollectedCase, Collection
+    from ..collect.collection import CollectedCase, Collection, Problem
+
+SHOWN_CASES = 5
+"""Named with a problem; the state of every case is in its own line."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +27,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="SOURCE",
-        help="folder, .mrb or .mrml scene, .csv table, .json collection file, DICOM folder",
+        help="folder of images with label maps or .seg.nrrd, .mrb or .mrml scene, .csv table, "
+        ".json collection file, DICOM folder",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DATASET", help="folder to write")
     parser.add_argument("--name", default="", help="of the data set (default: the folder's)")
@@ -45,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="VALUE=NAME",
-        help="of label maps that bring no names",
+        help="what a value of plain label maps (NIfTI, NRRD, MHA) means: 1=liver",
     )
     parser.add_argument("--exclude", action="append", default=[], metavar="CASE")
     parser.add_argument(
@@ -94,15 +101,29 @@ def _print(collection: Collection, output: Path | None) -> None:
         print(f"{case.identifier}: {case.state}; {_contents(case)}")
         for note in case.notes:
             print(f"    {note}")
-        for problem in case.problems:
-            print(f"    problem: {problem.what} [{problem.kind}]\n      what to do: {problem.cure}")
+    _print_problems(collection.cases)
     for note in collection.notes:
         print(note)
     for structure in collection.structures:
-        print(f"{structure.name}: in {structure.cases} cases")
+        print(f"{structure.name}: in {counted(structure.cases, 'case')}")
     print(f"{len(collection.ready)} of {len(collection.cases)} cases are ready")
     if output is not None:
         print(output)
+
+
+def _print_problems(cases: Sequence[CollectedCase]) -> None:
+    """Each problem once, with the cases that have it."""
+    found: dict[Problem, list[str]] = defaultdict(list)
+    for case in cases:
+        for problem in dict.fromkeys(case.problems):
+            found[problem].append(case.identifier)
+    for problem, names in found.items():
+        more = f" and {len(names) - SHOWN_CASES} more" if len(names) > SHOWN_CASES else ""
+        print(
+            f"problem of {counted(len(names), 'case')}: {problem.what} [{problem.kind}]\n"
+            f"    what to do: {problem.cure}\n"
+            f"    in {', '.join(names[:SHOWN_CASES])}{more}"
+        )
 
 
 def _contents(case: CollectedCase) -> str:
@@ -110,7 +131,8 @@ def _contents(case: CollectedCase) -> str:
         return "no image"
     size = " x ".join(str(n) for n in reversed(case.grid.shape))
     names = [segment.name for segment in case.segments if segment.structure is not None]
-    return f"{size} voxels, {len(case.images)} channels; {', '.join(names) or 'no structure'}"
+    channels = counted(len(case.images), "channel")
+    return f"{size} voxels, {channels}; {', '.join(names) or 'no structure'}"
 
 
 def _label_names(texts: list[str]) -> dict[int, str]:

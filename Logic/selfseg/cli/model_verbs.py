@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..console import StopRequest
 from ..domain.errors import SelfsegError, UsageError
 from ..domain.events import Reporter
+from .model_card import entry_as_json, licence_of, show_model
 
 if TYPE_CHECKING:
-    from ..domain.bundle import ModelBundle
-    from ..registry.library import Library, LibraryEntry
+    from ..registry.library import Library
     from ..stages.model_import import ImportOptions
 
 
@@ -43,7 +43,9 @@ def add_verbs(parsers: Any, common: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="for programs")
 
     show = verb("show", show_model, "Tell what a model is, what it segments and how well.")
-    show.add_argument("model", metavar="MODEL", help="NAME or NAME@VERSION")
+    show.add_argument(
+        "model", metavar="MODEL", help="NAME, NAME@VERSION, a bundle (file or folder), a project"
+    )
     show.add_argument("--json", action="store_true", help="for programs")
 
     take = verb("import", import_model, "Take a model into the library, checking every byte.")
@@ -56,8 +58,10 @@ def add_verbs(parsers: Any, common: argparse.ArgumentParser) -> None:
     take.add_argument(
         "--standard-network", action="store_true", help="trust an nnU-Net trainer not known"
     )
-    take.add_argument("--replace", action="store_true", help="the same name and version")
-    _add_card(take)
+    take.add_argument(
+        "--replace", action="store_true", help="put it in the place of the same name and version"
+    )
+    _add_card(take, "what a project or an nnU-Net model does not say itself")
 
     give = verb("export", export_model, "Write a model as one file to hand on.")
     give.add_argument("model", metavar="MODEL", help="NAME, NAME@VERSION or a project's folder")
@@ -67,7 +71,7 @@ def add_verbs(parsers: Any, common: argparse.ArgumentParser) -> None:
     give.add_argument(
         "--onnx", action="store_true", help="as graphs for ONNX Runtime, in a new folder"
     )
-    _add_card(give)
+    _add_card(give, "from a project")
 
     remove = verb("remove", remove_model, "Delete a model of the library.")
     remove.add_argument("model", metavar="MODEL", help="NAME or NAME@VERSION")
@@ -82,7 +86,7 @@ def list_models(options: argparse.Namespace, reporter: Reporter, stop: StopReque
     """Prints one line per model."""
     entries = _library(options).entries()
     if options.json:
-        print(json.dumps([_summary(entry) for entry in entries], indent=2))
+        print(json.dumps([entry_as_json(entry) for entry in entries], indent=2))
         return 0
     if not entries:
         print(f"no models in {_library(options).folder}")
@@ -94,42 +98,7 @@ def list_models(options: argparse.Namespace, reporter: Reporter, stop: StopReque
         names = [label.name for label in bundle.description.labels.foreground]
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         size = f"{entry.stored.size_bytes / 2**20:.0f} MB"
-        print(f"{entry.key}  {', '.join(names[:4])}{more}; {size}; {_licence(bundle)}")
-    return 0
-
-
-def show_model(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
-    """Prints a model's card."""
-    entry = _library(options).find(options.model)
-    if options.json:
-        print(json.dumps(_summary(entry), indent=2))
-        return 0
-    assert entry.stored is not None  # noqa: S101 - `find` gives none that is damaged
-    bundle, stored = entry.stored.bundle, entry.stored
-    card = bundle.card
-    lines = [
-        (card.key, card.summary),
-        ("folder", str(entry.folder)),
-        ("size", f"{stored.size_bytes / 2**20:.1f} MB"),
-        ("licence", _licence(bundle)),
-        ("authors", ", ".join(card.authors)),
-        ("citation", card.citation),
-        ("created", card.created),
-        ("channels", ", ".join(bundle.description.channel_names)),
-        *(("votes", f"{m.configuration}, fold {', '.join(m.folds)}") for m in bundle.members),
-        ("predicted quality", _predicted_quality(bundle)),
-        *((f"  {key}", text) for key, text in card.provenance.items()),
-    ]
-    for name, text in lines:
-        if text or name == card.key:
-            print(f"{name}: {text}" if text else name)
-    means = (bundle.scores or {}).get("mean", {})
-    for label, look in zip(bundle.description.labels.foreground, bundle.appearances, strict=True):
-        dice = means.get(label.key, {}).get("Dice")
-        code = f"  {look.type}" if look.type else ""
-        side = f", {look.modifier.meaning}" if look.modifier else ""
-        score = "" if dice is None else f"  Dice {dice:.3f} on unseen cases"
-        print(f"  {label.name}{code}{side}{score}")
+        print(f"{entry.key}  {', '.join(names[:4])}{more}; {size}; {licence_of(bundle)}")
     return 0
 
 
@@ -193,7 +162,7 @@ def export_model(options: argparse.Namespace, reporter: Reporter, stop: StopRequ
 
 def remove_model(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
     """Deletes a model and prints which one."""
-    print(*_library(options).remove(options.model))
+    print("removed", *_library(options).remove(options.model))
     return 0
 
 
@@ -230,8 +199,8 @@ def _verify_path(path: Path) -> None:
         install_bundle(path, Path(folder) / "model")
 
 
-def _add_card(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("from a project")
+def _add_card(parser: argparse.ArgumentParser, title: str) -> None:
+    group = parser.add_argument_group(title)
     group.add_argument("--name", help="default: the data set's")
     group.add_argument("--version", help="default: 1")
     group.add_argument("--summary", default="", help="what it segments in what, in a sentence")
@@ -240,7 +209,7 @@ def _add_card(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--citation", default="")
     group.add_argument("--author", action="append", default=[])
     group.add_argument("--report", type=Path, help="a page to put in; it may show patients")
-    group.add_argument("--plan", help="name of a plan in the project")
+    group.add_argument("--plan", help="of a project: name of a plan in it")
     group.add_argument("-c", "--configuration", action="append", default=[])
     group.add_argument("-f", "--folds", nargs="+", default=[], help="default: all but fold all")
     group.add_argument("--checkpoint", choices=("final", "best"), help="default: as selected")
@@ -285,67 +254,7 @@ def _import_options(options: argparse.Namespace, *, replace: bool = False) -> Im
 
 
 def _library(options: argparse.Namespace) -> Library:
-    from ..registry.library import Library, default_library
+    from ..io.library_folder import default_library
+    from ..registry.library import Library
 
     return Library(options.library or default_library())
-
-
-def _licence(bundle: ModelBundle) -> str:
-    return bundle.card.licence or "licence not stated"
-
-
-def _predicted_quality(bundle: ModelBundle) -> str:
-    """Whether the quality of new segmentations is predicted, and how far to trust that."""
-    from ..quality.ranking import track_record
-
-    if bundle.quality is None:
-        return "no"
-    record = track_record(bundle.quality)
-    if record.note or record.dice.spearman is None:
-        return f"yes; {record.note}"
-    return (
-        f"yes; ranks held-out cases with a correlation of {record.dice.spearman:.2f} "
-        f"(95% interval {record.dice.low:.2f} to {record.dice.high:.2f})"
-    )
-
-
-def _summary(entry: LibraryEntry) -> dict[str, Any]:
-    known: dict[str, Any] = {
-        "key": entry.key,
-        "name": entry.name,
-        "version": entry.version,
-        "folder": str(entry.folder),
-        "fault": None if entry.fault is None else str(entry.fault),
-    }
-    if entry.stored is None:
-        return known
-    bundle = entry.stored.bundle
-    means = (bundle.scores or {}).get("mean", {})
-    return known | {
-        "size_bytes": entry.stored.size_bytes,
-        "summary": bundle.card.summary,
-        "licence": bundle.card.licence,
-        "citation": bundle.card.citation,
-        "authors": list(bundle.card.authors),
-        "created": bundle.card.created,
-        "provenance": dict(bundle.card.provenance),
-        "channels": list(bundle.description.channel_names),
-        "members": [
-            {"plan": m.plan, "configuration": m.configuration, "folds": list(m.folds)}
-            for m in bundle.members
-        ],
-        "structures": [
-            {
-                "name": label.name,
-                "values": list(label.values),
-                "colour": list(look.colour),
-                "codes": [
-                    None if c is None else str(c) for c in (look.category, look.type, look.modifier)
-                ],
-                "dice": means.get(label.key, {}).get("Dice"),
-            }
-            for label, look in zip(
-                bundle.description.labels.foreground, bundle.appearances, strict=True
-            )
-        ],
-    }

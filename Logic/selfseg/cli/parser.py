@@ -78,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
         verb(
             "collect",
             collecting.collect,
-            "Make a data set of segmented scans, as Slicer saves them.",
+            "Make a data set of segmented scans: NIfTI or NRRD pairs, files of Slicer, DICOM.",
         )
     )
 

@@ -50,6 +50,7 @@ class ProgressFile:
         self._path = path
         self._clock = clock
         self._iteration_at = -ITERATION_SECONDS
+        self._began = clock()
         self._ended = threading.Event()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,13 @@ class ProgressFile:
         """
         self._ended.set()
         with suppress(OSError):
-            self._write(event="run_ended", status=status, message=message, time=time.time())
+            self._write(
+                event="run_ended",
+                status=status,
+                message=message,
+                time=time.time(),
+                seconds=self._clock() - self._began,
+            )
 
     def _write(self, **content: Any) -> None:
         line = json.dumps(content, allow_nan=False, default=str) + "\n"

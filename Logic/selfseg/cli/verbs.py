@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from typing import TYPE_CHECKING
 
 from ..console import StopRequest, printable
 from ..domain.errors import UsageError
 from ..domain.events import Reporter
+from ..domain.wording import counted
+from .commands import program, runnable
 from .flags import DEVICE, HOW, PLANNER, TRAIN, TRAINING, WORKERS, keywords, words
 
 if TYPE_CHECKING:
     from ..domain.plan import Plan
+    from ..io.project import Project
 
 
 def demo(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
@@ -27,6 +31,8 @@ def demo(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> 
         should_stop=stop,
     )
     print(result.summary)
+    project = shlex.quote(str(result.project))
+    print(f"segment more: {program()} predict -m {project} -i IMAGES -o FOLDER")
     if options.open:
         import webbrowser
 
@@ -45,9 +51,9 @@ def check(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) ->
             f"{fault.severity}: {fault.path}: {fault.what} [{fault.kind}]\n"
             f"  expected: {fault.expected}\n  found: {fault.found}\n  what to do: {fault.cure}"
         )
-        print(printable(told))
-    warnings = len(faults) - len(errors)
-    print(f"{options.dataset}: {len(errors)} errors, {warnings} warnings")
+        print(printable(runnable(told)))
+    warnings = counted(len(faults) - len(errors), "warning")
+    print(f"{options.dataset}: {counted(len(errors), 'error')}, {warnings}")
     return 1 if errors else 0
 
 
@@ -205,7 +211,7 @@ def evaluate(options: argparse.Namespace, reporter: Reporter, stop: StopRequest)
 
 
 def run(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
-    """Does everything in order and prints where the project and report are."""
+    """Does everything in order and prints how good it is and where the report lies."""
     from .. import pipeline
     from ..stages.learn import TrainingOptions
 
@@ -224,7 +230,8 @@ def run(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> i
         **keywords((*PLANNER, *TRAINING), options),
     )
     if options.install:
-        from ..registry.library import Library, default_library
+        from ..io.library_folder import default_library
+        from ..registry.library import Library
         from ..stages.finish import install_best
 
         install_best(
@@ -237,6 +244,26 @@ def run(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> i
             reporter=reporter,
             should_stop=stop,
         )
-    if options.progress != "json":
+    if options.progress == "json":
         print(json.dumps({"project": str(project.folder), "report": str(project.report_file)}))
+    else:
+        print(printable(_result(project)))
     return 0
+
+
+def _result(project: Project) -> str:
+    """How good it is, where that can be seen, and how to go on."""
+    from ..io.json_files import read_plain_json
+
+    numbers = read_plain_json(project.report_file.with_suffix(".json"))
+    mean, scored_on = numbers["mean_dice"], numbers["scored_on"]
+    return (
+        (
+            "no held-out case was scored: nothing is known about the quality yet\n"
+            if mean is None
+            else f"mean Dice {mean:.3f} on {scored_on}\n"
+        )
+        + f"report: {project.report_file.as_uri()}\n"
+        + f"segment more: {program()} predict -m {shlex.quote(str(project.folder))} "
+        + "-i IMAGES -o FOLDER"
+    )

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..domain.terminology import folded
 from .collection import CollectedCase, CollectOptions
-from .terminology import folded
 
 KNOWN = ("CT", "PET", "PT", "MR", "MRI", "T1", "T1c", "T1ce", "T1Gd", "T2", "FLAIR", "ADC", "DWI",
          "CBCT", "US")  # fmt: skip

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from ..domain.errors import DatasetError
-from ..domain.geometry import Geometry
+from ..domain.geometry import Affine, Geometry
 from ..domain.labels import Colour
-from .terminology import Terms
-
-Affine = tuple[tuple[float, ...], ...]
-"""4 x 4, row by row, LPS millimetres to LPS millimetres."""
+from ..domain.terminology import Codes
 
 Missing = Literal["problem", "empty", "ignore", "exclude"]
 State = Literal["ready", "problem", "excluded"]
@@ -54,7 +51,7 @@ class VoxelSource:
 
 @dataclass(frozen=True)
 class CollectedImage:
-    """One channel of a case; `to_world` is its parent transform, None without one."""
+    """One channel of a case; `to_world` is its parent transform, LPS mm to LPS mm."""
 
     channel: str
     voxels: VoxelSource
@@ -78,7 +75,7 @@ class CollectedSegment:
     name: str
     layer: int
     values: tuple[int, ...]
-    terms: Terms | None = None
+    terms: Codes | None = None
     colour: Colour | None = None
     empty: bool | None = None
     structure: int | None = None
@@ -156,7 +153,7 @@ class Structure:
     """One class of the data set; `missing` names the cases that have no segment for it."""
 
     name: str
-    terms: Terms | None = None
+    terms: Codes | None = None
     colour: Colour | None = None
     cases: int = 0
     missing: tuple[str, ...] = ()

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ..domain.errors import DatasetError, ImageError
-from ..domain.geometry import Geometry, Matrix3, Shape3, Vector3
+from ..domain.geometry import Affine, Geometry, Matrix3, Shape3, Vector3
+from ..domain.terminology import parse_terms
 from ..io.json_files import read_json
 from .collection import (
-    Affine,
     CollectedCase,
     CollectedImage,
     CollectedSegment,
@@ -22,7 +22,6 @@ from .collection import (
     VoxelSource,
 )
 from .headers import array_source, image_source, layers_of
-from .terminology import parse_terms
 
 SCHEMA = "selfseg.collection/1"
 NON_LINEAR = "non-linear"

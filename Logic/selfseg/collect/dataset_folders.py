@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..domain.errors import ImageError
 from ..domain.labels import LabelScheme
+from ..domain.terminology import parse_terms
 from ..io.datasets import open_dataset
 from .collection import (
     IGNORE,
@@ -17,7 +18,6 @@ from .collection import (
     CollectedSegmentation,
 )
 from .headers import image_source, layers_of
-from .terminology import parse_terms
 
 
 def dataset_cases(folder: Path) -> Iterator[CollectedCase]:

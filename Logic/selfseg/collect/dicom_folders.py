@@ -7,10 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..domain.errors import DatasetError, ImageError
-from .collection import CollectedCase, CollectedImage, CollectOptions
-from .dicom_segments import read_dicom_segmentation
-from .dicom_series import INSTALL, SegmentationFile, Series, read_headers
+from ..io.dicom_headers import INSTALL, SegmentationFile, SeriesHeaders, read_headers
+from ..io.dicom_seg_reading import read_dicom_segments
+from .collection import (
+    CollectedCase,
+    CollectedImage,
+    CollectedSegment,
+    CollectedSegmentation,
+    CollectOptions,
+    VoxelSource,
+)
 from .pairing import Candidate, choose_images, words_of
+from .seg_nrrd import ReadSegmentation
 
 EXPORT_AGAIN = "export series and segmentation again from the same study"
 
@@ -41,13 +49,13 @@ def dicom_cases(
 def _case(
     folder: Path,
     found: SegmentationFile,
-    series: Sequence[Series],
+    series: Sequence[SeriesHeaders],
     segmentations: Sequence[SegmentationFile],
     options: CollectOptions,
 ) -> CollectedCase:
     case = CollectedCase(_identifier(found, segmentations), found.path, group=found.patient or None)
     try:
-        read = read_dicom_segmentation(found.path)
+        read = _segmentation(found.path)
     except ImageError as error:
         return case.with_problem("unreadable", f"{error.what} ({error.found})", error.cure)
     except DatasetError as error:
@@ -58,7 +66,7 @@ def _case(
         fits = [s for s in series if s.study == found.study and s.frame == found.frame and s.frame]
         if fits:
             case = case.with_note("paired by its frame of reference: it names no series")
-    usable = [s for s in fits if s.voxels is not None]
+    usable = [s for s in fits if s.grid is not None]
     if not usable:
         reasons = "; ".join(f"{s.description or s.uid}: {s.fault}" for s in fits)
         return case.with_problem(
@@ -69,14 +77,14 @@ def _case(
             EXPORT_AGAIN,
         )
     if len(options.channels) > 1:
-        usable = [s for s in series if s.study == found.study and s.voxels is not None]
+        usable = [s for s in series if s.study == found.study and s.grid is not None]
     candidates = [
         Candidate(
-            CollectedImage(s.modality, s.voxels),
+            CollectedImage(s.modality, VoxelSource(s.files[0], "series", s.grid, files=s.files)),
             " ".join(words_of(f"{s.modality} {s.description}")),
         )
         for s in usable
-        if s.voxels is not None
+        if s.grid is not None
     ]
     choice = choose_images(candidates, read.reference, options)
     if choice.problem is not None:
@@ -86,6 +94,19 @@ def _case(
         images = (replace(images[0], channel=usable[0].modality),)
     case = replace(case, images=images)
     return case.with_note(choice.note) if choice.note else case
+
+
+def _segmentation(path: Path) -> ReadSegmentation:
+    grid, found = read_dicom_segments(path)
+    layers = tuple(
+        VoxelSource(path, "dicom-seg", grid, component=segment.number, components=len(found))
+        for segment in found
+    )
+    segments = tuple(
+        CollectedSegment(segment.name, layer, (1,), segment.codes, segment.colour)
+        for layer, segment in enumerate(found)
+    )
+    return ReadSegmentation(CollectedSegmentation(str(path), layers), segments, grid)
 
 
 def _identifier(found: SegmentationFile, all_of_them: Sequence[SegmentationFile]) -> str:

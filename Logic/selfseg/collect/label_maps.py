@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..io.colour_tables import Table, TableEntry, table_beside
 from ..io.images import read_label_map, values_in
+from ..io.nrrd_header import read_nrrd_header
+from ..io.seg_nrrd_header import holds_segments
 from .collection import CollectedSegment, CollectedSegmentation, CollectOptions, Problem
-from .colour_tables import Table, TableEntry, table_beside
 from .headers import image_source
-from .nrrd_header import read_nrrd_header
-from .seg_nrrd import ReadSegmentation, holds_segments, read_seg_nrrd
+from .seg_nrrd import ReadSegmentation, read_seg_nrrd
 
 NAMES_CURE = (
     "put a colour table beside it (as Slicer writes it when it exports a label map), or say what "
@@ -55,7 +56,7 @@ def read_segmentation(
     problems: tuple[Problem, ...] = ()
     if unnamed:
         shown = ", ".join(map(str, unnamed[:10])) + (", ..." if len(unnamed) > 10 else "")
-        what = f"nothing says what the label values {shown} of {path.name} mean"
+        what = f"nothing says what the label values {shown} mean"
         problems = (Problem("unnamed-labels", what, NAMES_CURE),)
     return (
         ReadSegmentation(CollectedSegmentation(str(path), (source,)), segments, source.grid),

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..domain.geometry import Geometry
+from ..arrays.index_maps import index_map, overlap_share, whole_voxel_map
+from ..domain.geometry import Affine, Geometry
+from ..domain.terminology import folded
 from ..io.images import grid_difference
-from .collection import Affine, CollectedCase, CollectedImage, CollectOptions, VoxelSource
-from .placing import index_map, overlap_share, whole_voxel_map
-from .terminology import folded
+from .collection import CollectedCase, CollectedImage, CollectOptions, VoxelSource
 
 LABEL_WORDS = frozenset(
     (

@@ -18,7 +18,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from ..domain.errors import DatasetError
-from .collection import Affine
+from ..domain.geometry import Affine
 from .collection_file import lps_transform
 
 sitk: Any = SimpleITK

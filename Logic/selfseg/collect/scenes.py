@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ..domain.errors import DatasetError, ImageError
+from ..domain.geometry import Affine
+from ..io.colour_tables import Table, read_colour_table
 from ..io.images import grid_difference
 from .collection import (
-    Affine,
     CollectedCase,
     CollectedImage,
     CollectOptions,
     Problem,
     VoxelSource,
 )
-from .colour_tables import Table, read_colour_table
 from .headers import image_source
 from .label_maps import read_segmentation
 from .pairing import Candidate, choose_images, words_of

@@ -1,8 +1,7 @@
 """Segmentations as 3D Slicer stores them: `.seg.nrrd`, segments described in the header.
 
 Segments that do not overlap share a layer, each with a label value of its own; layers are the
-channels of the file. The file may be cropped to what is segmented. Format:
-https://slicer.readthedocs.io/en/latest/user_guide/modules/segmentations.html
+channels of the file. The file may be cropped to what is segmented.
 """
 
 from __future__ import annotations
@@ -10,19 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..domain.errors import ImageError
 from ..domain.geometry import Geometry
-from ..domain.labels import Colour
+from ..domain.terminology import parse_terms
+from ..io.nrrd_header import read_nrrd_header
+from ..io.seg_nrrd_header import reference_grid, stored_segments
 from .collection import CollectedSegment, CollectedSegmentation
 from .headers import image_source, layers_of
-from .nrrd_header import NrrdHeader, read_nrrd_header
-from .terminology import parse_terms
 
-_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""RAS to LPS and back."""
+LARGEST_VALUE = 2**31 - 1
+"""Of a voxel: Slicer's label maps have 32 bits at most."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +34,6 @@ class ReadSegmentation:
     reference: Geometry
 
 
-def holds_segments(header: NrrdHeader) -> bool:
-    """Whether a NRRD file is a segmentation (and not just called so)."""
-    return any(key.startswith("Segment0_") for key in header.values) or (
-        "Segmentation_ContainedRepresentationNames" in header.values
-    )
-
-
 def read_seg_nrrd(path: Path) -> ReadSegmentation:
     """Reads what is in a `.seg.nrrd`, from its header.
 
@@ -53,97 +42,33 @@ def read_seg_nrrd(path: Path) -> ReadSegmentation:
     """
     header = read_nrrd_header(path)
     source = image_source(path)
-    segments = []
-    number = 0
-    while any(key.startswith(f"Segment{number}_") for key in header.values):
-        segments.append(_segment(header, number, source.components))
-        number += 1
-    reference = _reference(header.values.get("Segmentation_ConversionParameters", ""))
+    segments = tuple(
+        CollectedSegment(
+            name=found.name,
+            layer=found.layer,
+            values=(found.value,),
+            terms=parse_terms(found.terminology),
+            colour=found.colour,
+            # What was erased again may leave its extent behind: only the voxels would tell.
+            empty=True if found.empty else None,
+        )
+        for found in stored_segments(header, source.components)
+    )
+    for segment in segments:
+        _check(path, segment, source.components)
     return ReadSegmentation(
         CollectedSegmentation(str(path), layers_of(source)),
-        tuple(segments),
-        reference or source.grid,
+        segments,
+        reference_grid(header) or source.grid,
     )
 
 
-def _segment(header: NrrdHeader, number: int, layers: int) -> CollectedSegment:
-    def value(key: str) -> str:
-        return header.values.get(f"Segment{number}_{key}", "").strip()
-
-    # Before Slicer 4.11 every segment had a layer of its own, and the value 1.
-    layer = int(value("Layer")) if value("Layer").isdecimal() else min(number, layers - 1)
-    label = int(value("LabelValue")) if value("LabelValue").isdecimal() else 1
-    extent = [int(part) for part in value("Extent").split() if part.lstrip("-").isdecimal()]
-    # An upper bound: what was erased again leaves its extent behind.
-    empty = len(extent) == 6 and any(extent[i] > extent[i + 1] for i in (0, 2, 4))
-    tags = dict(
-        tag.partition(":")[::2] for tag in value("Tags").split("|") if tag.partition(":")[1]
-    )
-    return CollectedSegment(
-        name=value("Name") or value("ID") or f"segment {number}",
-        layer=layer,
-        values=(label,),
-        terms=parse_terms(
-            tags.get("TerminologyEntry") or tags.get("Segmentation.TerminologyEntry")
-        ),
-        colour=_colour(value("Color")),
-        empty=True if empty else None,
-    )
-
-
-def _colour(text: str) -> Colour | None:
-    try:
-        red, green, blue = (round(float(part) * 255) for part in text.split())
-    except (ValueError, OverflowError):
-        return None
-    return (red, green, blue) if all(0 <= part <= 255 for part in (red, green, blue)) else None
-
-
-def _reference(parameters: str) -> Geometry | None:
-    """The grid "Reference image geometry|m00;...;m33;x0;x1;y0;y1;z0;z1;|..." of an image."""
-    words = parameters.replace("&", "|").split("|")
-    if "Reference image geometry" not in words[:-1]:
-        return None
-    text = words[words.index("Reference image geometry") + 1]
-    try:
-        numbers = [float(part) for part in text.split(";") if part.strip()]
-        to_ras = np.array(numbers[:16]).reshape(4, 4)
-        extent = [int(number) for number in numbers[16:22]]
-    except (ValueError, OverflowError):
-        return None
-    if len(extent) != 6 or not np.isfinite(to_ras).all():
-        return None
-    shape = tuple(extent[i + 1] - extent[i] + 1 for i in (4, 2, 0))
-    if min(shape) < 1:
-        return None
-    return grid_from_ijk(to_ras, (shape[0], shape[1], shape[2]), (extent[0], extent[2], extent[4]))
-
-
-def grid_from_ijk(
-    to_ras: NDArray[np.float64],
-    shape: tuple[int, int, int],
-    start: tuple[int, int, int] = (0, 0, 0),
-) -> Geometry | None:
-    """The grid of a matrix from voxel indices (x, y, z) to RAS; None where it has no straight one.
-
-    Args:
-        to_ras: 4 x 4.
-        shape: (Z, Y, X).
-        start: index (x, y, z) of the first voxel.
-    """
-    to_lps = _FLIP @ to_ras
-    spacing = np.linalg.norm(to_lps[:3, :3], axis=0)
-    if not (spacing > 0).all():
-        return None
-    direction = to_lps[:3, :3] / spacing
-    origin = to_lps @ np.array([*start, 1.0])
-    rows = [(float(row[0]), float(row[1]), float(row[2])) for row in direction]
-    try:
-        return Geometry(
-            shape,
-            (float(spacing[2]), float(spacing[1]), float(spacing[0])),
-            (float(origin[0]), float(origin[1]), float(origin[2])),
-            (rows[0], rows[1], rows[2]),
+def _check(path: Path, segment: CollectedSegment, layers: int) -> None:
+    if segment.layer >= layers or segment.values[0] > LARGEST_VALUE:
+        raise ImageError(
+            f"the segment {segment.name!r} cannot be in this file",
+            expected=f"one of {layers} layers, counted from 0, and a value up to {LARGEST_VALUE}",
+            found=f"layer {segment.layer}, value {segment.values[0]}",
+            cure="open the segmentation in 3D Slicer and save it again",
+            path=path,
         )
-    except ImageError:
-        return None

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..domain.terminology import Codes, folded
 from .collection import (
     IGNORE,
     CollectedCase,
@@ -17,9 +18,11 @@ from .collection import (
     CollectOptions,
     Structure,
 )
-from .terminology import Terms, folded
 
 Key = tuple[str, ...]
+
+_LEAVES_NOTHING = frozenset({"unnamed-labels", "conflicting-codes"})
+"""Problems from which it follows that a case has no structure: to mend them mends that."""
 
 
 @dataclass
@@ -29,7 +32,7 @@ class _Group:
     key: Key
     spellings: Counter[str] = field(default_factory=Counter)
     colours: Counter[tuple[int, int, int]] = field(default_factory=Counter)
-    terms: Terms | None = None
+    terms: Codes | None = None
     cases: set[str] = field(default_factory=set)
     filled: bool = False
 
@@ -220,6 +223,8 @@ def _judged(
     if not case.images or case.segmentation is None:
         return case
     if not seen:
+        if any(problem.kind in _LEAVES_NOTHING for problem in case.problems):
+            return case
         return case.with_problem(
             "no-structure",
             "nothing that is segmented in it is a structure of the data set",

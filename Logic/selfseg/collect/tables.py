@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..domain.errors import DatasetError, ImageError
+from ..io.colour_tables import read_colour_table
 from .collection import CollectedCase, CollectedImage, CollectOptions
-from .colour_tables import read_colour_table
 from .headers import image_source, layers_of
 from .label_maps import read_segmentation
 

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays.index_maps import index_map
+from ..arrays.placement import place_channel, place_labels
 from ..domain.errors import ImageError
 from ..domain.geometry import Geometry
+from ..domain.terminology import folded
 from ..io.image_endings import ITK_ENDINGS, image_ending
 from ..io.images import grid_difference, read_image
 from ..io.itk_images import read_itk
 from .collection import IGNORE, CollectedCase, CollectedSegment, VoxelSource
 from .pairing import same_transform
-from .placing import index_map, place_channel, place_labels
-from .terminology import folded
 
 Array = NDArray[Any]
 
@@ -116,7 +117,7 @@ class CaseVoxels:
         """One component of a file (Z, Y, X)."""
         key = (source.path, source.member, source.files)
         if source.form == "dicom-seg":
-            from .dicom_segments import read_segment
+            from ..io.dicom_seg_reading import read_segment
 
             return read_segment(self.file_of(source), source.component, source.grid)
         if self._file is None or self._file[0] != key:
@@ -133,9 +134,9 @@ class CaseVoxels:
         if source.form == "array":
             return _plain_array(path, source)
         if source.form == "series":
-            from .dicom_series import read_series
+            from ..io.dicom_series import read_slices
 
-            array, grid = read_series(source.files)
+            array, grid = read_slices(source.files)
         elif (image_ending(path) or "").lower() in ITK_ENDINGS:
             array, grid = read_itk(path)
         else:

@@ -19,6 +19,7 @@ OVERHEAD_SECONDS = 60.0
 class DemoResult:
     """What the demo made, and how good it is on scans that no training saw."""
 
+    project: Path
     report: Path
     mean_dice: float | None
     summary: str
@@ -69,12 +70,12 @@ def run_demo(
     mean = scores.mean_foreground("Dice")
     reporter(Notice("these scans were held out: no training saw them"))
     return DemoResult(
+        project=project_folder,
         report=report.resolve(),
         mean_dice=mean,
         summary=(
             f"mean Dice on {len(scores.cases)} held-out scans: "
             f"{'undefined' if mean is None else f'{mean:.3f}'}\n"
-            f"report: {report.resolve().as_uri()}\n"
-            f"segment more: selfseg predict -m {project_folder} -i IMAGES -o FOLDER"
+            f"report: {report.resolve().as_uri()}"
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import ImageError
@@ -10,6 +11,8 @@ from .errors import ImageError
 Vector3 = tuple[float, float, float]
 Shape3 = tuple[int, int, int]
 Matrix3 = tuple[Vector3, Vector3, Vector3]
+Affine = tuple[tuple[float, ...], ...]
+"""4 x 4, row by row."""
 
 VoxelRanges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """A box of voxels: for each array axis (Z, Y, X) the first index, and the one after the last."""
@@ -73,6 +76,55 @@ class Geometry:
     def is_2d(self) -> bool:
         """True for a 2D image: one slice with the spacing that marks it."""
         return self.shape[0] == 1 and self.spacing[0] == SLICE_SPACING_2D
+
+    @property
+    def affine(self) -> Affine:
+        """From the index (x, y, z, 1) of a voxel to LPS millimetres."""
+        across, down, up = self.spacing[::-1]
+        rows = [
+            (row[0] * across, row[1] * down, row[2] * up, start)
+            for row, start in zip(self.direction, self.origin, strict=True)
+        ]
+        return (*rows, (0.0, 0.0, 0.0, 1.0))
+
+    @classmethod
+    def from_affine(
+        cls,
+        affine: Sequence[Sequence[float]],
+        shape: Sequence[int],
+        *,
+        start: Sequence[int] = (0, 0, 0),
+        ras: bool = False,
+    ) -> Geometry:
+        """The grid whose voxels lie where a matrix says.
+
+        Args:
+            affine: at least three rows of four, from indices (x, y, z) to millimetres.
+            shape: (Z, Y, X).
+            start: index (x, y, z) of the first voxel.
+            ras: the millimetres are RAS, as Slicer's; LPS otherwise.
+
+        Raises:
+            ImageError: see the class.
+        """
+        signs = (-1.0, -1.0, 1.0) if ras else (1.0, 1.0, 1.0)
+        rows = [
+            [sign * float(part) for part in row] for sign, row in zip(signs, affine, strict=False)
+        ]
+        lengths = [math.hypot(rows[0][axis], rows[1][axis], rows[2][axis]) for axis in range(3)]
+        turn = [
+            tuple(
+                part / length if length else 0.0 for part, length in zip(row, lengths, strict=False)
+            )
+            for row in rows
+        ]
+        origin = [sum(a * b for a, b in zip(row, (*start, 1.0), strict=True)) for row in rows]
+        return cls(
+            (int(shape[0]), int(shape[1]), int(shape[2])),
+            (lengths[2], lengths[1], lengths[0]),
+            (origin[0], origin[1], origin[2]),
+            tuple((row[0], row[1], row[2]) for row in turn),  # type: ignore[arg-type]
+        )
 
     def mismatch(self, other: Geometry, *, tolerance: float = 1e-3) -> str:
         """Says how `other` differs from this grid, or "" where it does not.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from .appearance import Appearance, Code
-from .errors import ImageError, ModelError
+from .errors import ImageError
 from .geometry import Geometry
 from .labels import Colour
+from .terminology import Codes
 
 AlgorithmType = Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"]
 """Who drew a segment, in DICOM's words (PS3.3 C.8.20.2): a program, both, or a person."""
@@ -25,44 +25,6 @@ UNTOUCHED = ("", "notstarted")
 "inprogress"."""
 
 GREY: Colour = (127, 127, 127)
-
-
-@dataclass(frozen=True)
-class Codes:
-    """What a structure is in a terminology; None where nobody has said."""
-
-    category: Code | None = None
-    type: Code | None = None
-    modifier: Code | None = None
-    region: Code | None = None
-    region_modifier: Code | None = None
-
-    @classmethod
-    def from_slicer(cls, text: str) -> Codes:
-        """Reads Slicer's text "<context>~<category>~<type>~<modifier>~<context>~<region>~..."."""
-        parts = [*text.split("~"), *[""] * 7]
-        category, kind, modifier, _, region, region_modifier = parts[1:7]
-        return cls(*map(_code, (category, kind, modifier, region, region_modifier)))
-
-    @classmethod
-    def of(cls, look: Appearance) -> Codes:
-        """Those of an appearance."""
-        return cls(look.category, look.type, look.modifier)
-
-    @property
-    def slicer_text(self) -> str:
-        """The text that `from_slicer` reads; "" without a type."""
-        if self.type is None:
-            return ""
-        texts = [
-            "^^" if code is None else str(code)
-            for code in (self.category, self.type, self.modifier, self.region, self.region_modifier)
-        ]
-        contexts = (
-            "Segmentation category and type - DICOM master list",
-            "Anatomic codes - DICOM master list",
-        )
-        return "~".join((contexts[0], *texts[:3], contexts[1], *texts[3:]))
 
 
 @dataclass(frozen=True)
@@ -84,7 +46,7 @@ class Segment:
     layer: int
     value: int
     colour: Colour = GREY
-    codes: Codes = Codes()
+    codes: Codes = field(default_factory=Codes)
     algorithm: AlgorithmType = "MANUAL"
     algorithm_name: str = ""
     identifier: str = ""
@@ -136,10 +98,3 @@ def label_values(segments: Sequence[Segment]) -> tuple[int, ...]:
     """A value for each segment in one label map: its own, or 1, 2, ... where two have the same."""
     own = tuple(segment.value for segment in segments)
     return own if len(set(own)) == len(own) else tuple(range(1, len(own) + 1))
-
-
-def _code(text: str) -> Code | None:
-    try:
-        return Code.from_text(text)
-    except ModelError:  # "^^", or what another program has left there
-        return None

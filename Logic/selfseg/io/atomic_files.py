@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,11 +71,24 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
         part.write_bytes(data)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Deletes what a killed writer left in a folder; nobody else may be writing there."""
-    for path in Path(folder).glob(f"{TEMPORARY_PREFIX}*"):
-        with suppress(OSError):
-            path.unlink()
+def remove_unfinished(folder: Path, *, below: bool = True) -> None:
+    """Deletes what killed writers left in a folder; nobody else may be writing there.
+
+    Args:
+        folder: it need not exist.
+        below: also looks into the folders below, and deletes unfinished folders; otherwise only
+            unfinished files of the folder itself.
+    """
+    for place, folders, files in os.walk(folder):
+        for name in files:
+            if name.startswith(TEMPORARY_PREFIX):
+                with suppress(OSError):
+                    os.unlink(os.path.join(place, name))
+        if not below:
+            return
+        for name in [name for name in folders if name.startswith(TEMPORARY_PREFIX)]:
+            shutil.rmtree(os.path.join(place, name), ignore_errors=True)
+            folders.remove(name)
 
 
 def _flush_to_disk(part: Path) -> None:

@@ -16,6 +16,7 @@ from ..domain.errors import ImageError, SelfsegError
 from ..domain.events import Progress, Reporter, StageFinished, StageStarted, silent
 from ..domain.geometry import Geometry
 from ..domain.labels import LabelScheme
+from ..domain.wording import counted
 from .dataset_json import DEFAULT_ENDING, FILE_NAME, describe
 from .dataset_layout import Layout, lay_out
 from .datasets import read_dataset_json
@@ -68,7 +69,8 @@ def check_dataset(folder: Path, reporter: Reporter = silent) -> tuple[Fault, ...
         eta = passed / done * (total - done)
         reporter(Progress(STAGE, done, total, eta, case.identifier))
     errors = sum(fault.severity == "error" for fault in faults)
-    detail = f"{errors} errors, {len(faults) - errors} warnings in {total} cases"
+    detail = f"{counted(errors, 'error')}, {counted(len(faults) - errors, 'warning')}"
+    detail += f" in {counted(total, 'case')}"
     reporter(StageFinished(STAGE, time.monotonic() - started, detail=detail))
     return tuple(faults)
 

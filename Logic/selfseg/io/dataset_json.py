@@ -18,6 +18,9 @@ FILE_NAME = "dataset.json"
 DEFAULT_ENDING = ".nii.gz"
 """What the Decathlon's and nnU-Net v1's data sets, which name no ending, consist of."""
 
+LARGEST_VALUE = 2**15 - 1
+"""Of a label: label maps are int16 while they are worked with."""
+
 READERS = (
     "SimpleITKIO",
     "SimpleITKIOWithReorient",
@@ -246,6 +249,14 @@ def _check_values(entries: Mapping[str, Any], faults: _Faults) -> bool:
                 f"labels.{name}",
                 "a whole number from 0, or a list of such numbers for a region",
                 value,
+            )
+        elif max(values) > LARGEST_VALUE:
+            faults.add(
+                "invalid-labels",
+                f"the label value of {name!r} is too large",
+                expected=f"at most {LARGEST_VALUE}",
+                found=_shown(value),
+                cure="give the structures smaller values, in the label maps too",
             )
         elif name == "background" and value != 0:
             faults.wrong_type("labels.background", "0", value, "give background the value 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,15 +76,14 @@ def read_dataset_json(folder: Path) -> Mapping[str, Any]:
     path = folder / FILE_NAME
     if not path.is_file():
         nested = sorted(folder.glob(f"*/{FILE_NAME}")) if folder.is_dir() else []
+        cure = _making(folder) if folder.is_dir() else "check the path and its spelling"
         raise DatasetError(
             f"there is no {FILE_NAME}" if folder.is_dir() else "there is no such folder",
             expected=f"a folder with {FILE_NAME}, imagesTr and labelsTr",
             found=f"data sets in {', '.join(p.parent.name for p in nested[:5])}"
             if nested
             else "none",
-            cure="name the folder of one data set"
-            if nested
-            else f"check the path, or write {FILE_NAME} as nnU-Net describes it",
+            cure="name the folder of one data set" if nested else cure,
             path=folder,
         )
     content = read_plain_json(path)
@@ -92,10 +92,18 @@ def read_dataset_json(folder: Path) -> Mapping[str, Any]:
             f"{FILE_NAME} is not an object",
             expected='{"channel_names": ..., "labels": ..., ...}',
             found=type(content).__name__,
-            cure=f"write {FILE_NAME} as nnU-Net describes it",
+            cure=_making(folder),
             path=path,
         )
     return content
+
+
+def _making(folder: Path) -> str:
+    """How the folder of somebody who has no data set yet becomes one."""
+    return (
+        f"let `selfseg collect {shlex.quote(str(folder))} --dry-run` look what is in it (scans "
+        f"with segmentations become a data set), or write {FILE_NAME} as nnU-Net describes it"
+    )
 
 
 def find_cases(

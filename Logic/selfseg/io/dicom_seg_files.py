@@ -14,18 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
+from ..domain.anatomy import TISSUE
 from ..domain.appearance import Code
-from ..domain.errors import ImageError, SelfsegError
+from ..domain.errors import ImageError
 from ..domain.geometry import Geometry
 from ..domain.segments import Segment
 from .atomic_files import written_atomically
+from .dicom_headers import required, stacked
 from .dicom_series import require_even_slices
 
 MANUFACTURER = "SelfConfiguringSegmentation"
-
-UNNAMED_CATEGORY = Code("SCT", "85756007", "Tissue")
-UNNAMED_TYPE = Code("SCT", "85756007", "Tissue")
-"""What Slicer writes for a segment of which nobody has said what it is."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,9 @@ def read_source(files: Sequence[Path]) -> SourceSeries:
 
     Raises:
         ImageError: not one volume of single slices.
-        SelfsegError: the packages are not installed.
+        DatasetError: the packages are not installed.
     """
-    pydicom, _ = _packages()
+    pydicom = required("pydicom")
     try:
         headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in files]
     except Exception as error:  # pydicom raises whatever its parsers meet
@@ -52,29 +50,17 @@ def read_source(files: Sequence[Path]) -> SourceSeries:
     if len(uids) != 1:
         raise _unusable("files of one series", f"{len(uids)} series")
     try:
-        orientation = [float(part) for part in headers[0].ImageOrientationPatient]
-        positions = [[float(p) for p in header.ImagePositionPatient] for header in headers]
-        down, across = (float(part) for part in headers[0].PixelSpacing)
+        stack = stacked(headers)
+        thick = float(headers[0].get("SliceThickness") or 1.0)
+        name = str(headers[0].get("SeriesDescription", ""))
+        require_even_slices(stack.positions, stack.turn.ravel(), name)
+        ends = (stack.positions[-1] - stack.positions[0]) @ stack.normal
+        grid = stack.grid(float(ends) / (len(headers) - 1) if len(headers) > 1 else thick)
     except (AttributeError, ValueError, TypeError) as error:
         raise _unusable(
             "single slices with their position and spacing", "a series without them (enhanced?)"
         ) from error
-    normal = np.cross(orientation[:3], orientation[3:])
-    order = np.argsort([float(np.dot(position, normal)) for position in positions], kind="stable")
-    headers, positions = [headers[i] for i in order], [positions[i] for i in order]
-    require_even_slices(positions, orientation, str(headers[0].get("SeriesDescription", "")))
-    ends = np.subtract(positions[-1], positions[0]) @ normal
-    thick = headers[0].get("SliceThickness")
-    up = float(ends) / (len(headers) - 1) if len(headers) > 1 else float(thick or 1.0)
-    direction = np.stack([orientation[:3], orientation[3:], normal], axis=1).tolist()
-    first = positions[0]
-    grid = Geometry(
-        (len(headers), int(headers[0].Rows), int(headers[0].Columns)),
-        (up, down, across),
-        (first[0], first[1], first[2]),
-        (tuple(direction[0]), tuple(direction[1]), tuple(direction[2])),
-    )
-    return SourceSeries(tuple(headers), grid)
+    return SourceSeries(stack.headers, grid)
 
 
 def write_dicom_seg(
@@ -99,7 +85,7 @@ def write_dicom_seg(
         ImageError: nothing to write.
         ProjectError: it cannot be written.
     """
-    _, hd = _packages()
+    hd = required("highdicom")
     if not segments:
         raise ImageError(
             "there is nothing to write",
@@ -152,8 +138,9 @@ def _described(hd: Any, segment: Segment, number: int) -> Any:
     description = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=segment.name[:64],
-        segmented_property_category=_concept(hd, codes.category or UNNAMED_CATEGORY),
-        segmented_property_type=_concept(hd, codes.type or UNNAMED_TYPE),
+        segmented_property_category=_concept(hd, codes.category or TISSUE),
+        # What Slicer writes for a segment of which nobody has said what it is.
+        segmented_property_type=_concept(hd, codes.type or TISSUE),
         algorithm_type=segment.algorithm,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=(segment.algorithm_name or MANUFACTURER)[:64],
@@ -176,20 +163,6 @@ def _described(hd: Any, segment: Segment, number: int) -> Any:
 
 def _concept(hd: Any, code: Code) -> Any:
     return hd.sr.CodedConcept(code.value, code.scheme, code.meaning[:64])
-
-
-def _packages() -> tuple[Any, Any]:
-    try:
-        import highdicom
-        import pydicom
-    except ImportError as error:
-        raise SelfsegError(
-            "DICOM segmentations need packages that are not installed",
-            expected="pydicom and highdicom",
-            found=str(error),
-            cure='pip install "selfseg[dicom]"',
-        ) from error
-    return pydicom, highdicom
 
 
 def _unusable(expected: str, found: str) -> ImageError:

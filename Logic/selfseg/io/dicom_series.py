@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import SimpleITK
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..domain.errors import ImageError
 from ..domain.geometry import Geometry
 from .image_endings import image_ending
+from .itk_images import itk_geometry, quiet
 
 sitk: Any = SimpleITK
 
@@ -70,34 +71,48 @@ def read_series(series: Series) -> tuple[NDArray[Any], Geometry]:
     Raises:
         ImageError: a file is damaged, slices are missing, or it is no volume.
     """
-    reader: Any
-    if len(series.files) == 1:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(series.files[0]))
-    else:
+    if len(series.files) > 1:
         _require_even(series)
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames([str(path) for path in series.files])
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise _unusable(series, "complete files", str(error).strip().splitlines()[-1]) from error
-    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() != 3:
+    voxels, grid = read_slices(series.files, name=series.name)
+    if len(voxels) != 1:
         raise _unusable(
-            series, "a volume of one channel", f"size {image.GetSize()}, several channels"
+            series.name, series.files, "a volume of one channel", f"{len(voxels)} channels"
         )
-    direction = np.reshape(image.GetDirection(), (3, 3)).tolist()
+    return voxels[0], grid
+
+
+def read_slices(files: Sequence[Path], *, name: str = "") -> tuple[NDArray[Any], Geometry]:
+    """Reads the slices of one series, or one file with several frames.
+
+    Args:
+        files: in the order of the slices.
+        name: of the series, for people; its folder's otherwise.
+
+    Returns:
+        the voxels (C, Z, Y, X) with rescale slope and intercept applied (Hounsfield for CT), and
+        their grid.
+
+    Raises:
+        ImageError: GDCM cannot read it, or it is no volume.
+    """
+    name = name or files[0].parent.name
+    reader: Any = sitk.ImageSeriesReader() if len(files) > 1 else sitk.ImageFileReader()
+    if len(files) > 1:
+        reader.SetFileNames([str(path) for path in files])
+    else:
+        reader.SetFileName(str(files[0]))
+    try:
+        with quiet():
+            image = reader.Execute()
+    except RuntimeError as error:
+        found = str(error).strip().splitlines()[-1]
+        raise _unusable(name, files, "complete files that GDCM can decode", found) from error
+    if image.GetDimension() != 3:
+        raise _unusable(name, files, "a volume", f"size {image.GetSize()}")
     voxels = sitk.GetArrayFromImage(image)
-    z, y, x = voxels.shape
-    across, down, up = (float(part) for part in image.GetSpacing())
-    first, second, third = (float(part) for part in image.GetOrigin())
-    grid = Geometry(
-        (z, y, x),
-        (up, down, across),
-        (first, second, third),
-        (tuple(direction[0]), tuple(direction[1]), tuple(direction[2])),
-    )
-    return voxels, grid
+    channels = voxels[None] if voxels.ndim == 3 else np.moveaxis(voxels, -1, 0)
+    z, y, x = channels.shape[1:]
+    return channels, itk_geometry(files[0], image, (z, y, x))
 
 
 def is_dicom(path: Path) -> bool:
@@ -138,20 +153,19 @@ def _require_even(series: Series) -> None:
             orientation = [float(part) for part in tags["0020|0037"].split("\\")]
         except (KeyError, ValueError) as error:
             raise _unusable(
-                series, "the position of every slice", f"none in {path.name}"
+                series.name, series.files, "the position of every slice", f"none in {path.name}"
             ) from error
     require_even_slices(positions, orientation or [], series.name)
 
 
-def require_even_slices(
-    positions: Sequence[Sequence[float]], orientation: Sequence[float], name: str
-) -> None:
+def require_even_slices(positions: ArrayLike, orientation: ArrayLike, name: str) -> None:
     """Refuses slices (LPS mm, in order) that are not at even distances.
 
     Raises:
         ImageError: one is missing, or they are not of one volume.
     """
-    normal = np.cross(orientation[:3], orientation[3:6])
+    rows, columns = np.reshape(orientation, (2, 3))
+    normal = np.cross(rows, columns)
     along = np.asarray(positions) @ normal
     distances = np.diff(along)
     if len(distances) and np.ptp(distances) > UNEVEN * abs(float(np.median(distances))):
@@ -163,11 +177,11 @@ def require_even_slices(
         )
 
 
-def _unusable(series: Series, expected: str, found: str) -> ImageError:
+def _unusable(name: str, files: Sequence[Path], expected: str, found: str) -> ImageError:
     return ImageError(
-        f"the DICOM series {series.name} cannot be used",
+        f"the DICOM series {name} cannot be used",
         expected=expected,
         found=found,
         cure="load it in 3D Slicer and save it as .nrrd, or export it again",
-        path=series.files[0].parent,
+        path=files[0].parent,
     )

@@ -25,6 +25,9 @@ GRID_TOLERANCE = 1e-3
 """Largest difference between grids taken as the same: in spacing and origin as a part of the
 spacing, in direction as a cosine. Covers float32 headers and rounded text headers."""
 
+LABEL_MAP_DRAFT = f"{TEMPORARY_PREFIX}map-"
+"""Folders whose names begin so hold label maps that are being written."""
+
 WHOLE_TOLERANCE = 1e-3
 """How far a label value of a float file may be from a whole number (scaled NIfTI)."""
 
@@ -207,7 +210,7 @@ def write_label_map(path: Path, labels: NDArray[Any], geometry: Geometry) -> Non
     # A folder of its own: some formats are two files, and one names the other.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+        folder = Path(tempfile.mkdtemp(prefix=LABEL_MAP_DRAFT, dir=path.parent))
     except OSError as error:
         raise _unwritable(path, error) from error
     try:

@@ -16,7 +16,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from ..domain.errors import ImageError
-from ..domain.geometry import SLICE_SPACING_2D, Geometry, Matrix3
+from ..domain.geometry import SLICE_SPACING_2D, Geometry, Matrix3, Shape3
 from .nifti_files import NiftiHeader, read_nifti_header, read_voxels
 from .stored_voxels import require_room, require_whole
 
@@ -91,7 +91,7 @@ def read_itk(path: Path, dtype: Any = None) -> tuple[Array, Geometry]:
             array = np.array(voxels, dtype=dtype or voxels.dtype.newbyteorder("="), order="C")
     except MemoryError as error:
         raise _unreadable(path, error) from error
-    return array, _geometry(path, image, (array.shape[1], array.shape[2], array.shape[3]))
+    return array, itk_geometry(path, image, (array.shape[1], array.shape[2], array.shape[3]))
 
 
 def itk_channel_count(path: Path) -> int:
@@ -117,7 +117,7 @@ def itk_grid(path: Path) -> tuple[int, Geometry]:
         count *= size[3]
     elif len(size) == 2:
         size.append(1)
-    return count, _geometry(path, header, (size[2], size[1], size[0]))
+    return count, itk_geometry(path, header, (size[2], size[1], size[0]))
 
 
 def write_itk(path: Path, labels: Array, geometry: Geometry) -> None:
@@ -143,7 +143,7 @@ def write_itk(path: Path, labels: Array, geometry: Geometry) -> None:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        with _quiet():
+        with quiet():
             sitk.WriteImage(image, str(path), useCompression=True)
             reader.ReadImageInformation()
     except RuntimeError as error:
@@ -154,7 +154,7 @@ def write_itk(path: Path, labels: Array, geometry: Geometry) -> None:
             cure="write .nii.gz or .nrrd, and check that there is room on the disk",
             path=path,
         ) from error
-    difference = geometry.mismatch(_geometry(path, reader, geometry.shape), tolerance=1e-3)
+    difference = geometry.mismatch(itk_geometry(path, reader, geometry.shape), tolerance=1e-3)
     if difference:
         raise ImageError(
             "this format cannot hold the geometry of the image",
@@ -217,7 +217,7 @@ def _claimed(reader: Any, nifti: NiftiHeader | None) -> tuple[int, int]:
 def _tolerantly(path: Path, read: Callable[[], Any]) -> Any:
     """Reads with ITK, straightening a NIfTI grid that is sheared by next to nothing."""
     try:
-        with _quiet():
+        with quiet():
             return read()
     except (RuntimeError, MemoryError) as error:
         if "orthonormal" not in str(error):
@@ -239,7 +239,7 @@ def _tolerantly(path: Path, read: Callable[[], Any]) -> Any:
         before = os.environ.get(key)
         os.environ[key] = "YES"
         try:
-            with _quiet():
+            with quiet():
                 return read()
         except RuntimeError as error:
             raise _unreadable(path, error) from error
@@ -250,7 +250,12 @@ def _tolerantly(path: Path, read: Callable[[], Any]) -> Any:
                 os.environ[key] = before
 
 
-def _geometry(path: Path, image: Any, shape: tuple[int, int, int]) -> Geometry:
+def itk_geometry(path: Path, image: Any, shape: Shape3) -> Geometry:
+    """The grid of an image of SimpleITK's, or of a reader that has read its header.
+
+    Raises:
+        ImageError: the grid is sheared, or a number is not finite.
+    """
     signed = [float(s) for s in image.GetSpacing()]
     spacing = [abs(s) for s in signed]
     origin = [float(o) for o in image.GetOrigin()]
@@ -296,7 +301,7 @@ def _is_flat(matrix: Matrix3) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps ITK's warnings from the terminal; what matters comes back as an exception."""
     before = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)

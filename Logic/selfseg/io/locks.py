@@ -48,6 +48,7 @@ def folder_lock(
     *,
     what: str = "project",
     wait: bool = False,
+    grace_seconds: float = 0.0,
     required: bool = True,
     reporter: Reporter = silent,
     should_stop: Callable[[], bool] = lambda: False,
@@ -61,6 +62,7 @@ def folder_lock(
         folder: to hold; it must exist.
         what: it is called in messages: "project", "training".
         wait: until whoever holds the folder has ended, instead of raising an error.
+        grace_seconds: how long somebody else may hold it before that is an error.
         required: False goes on where the file system has no locks, and says so.
         reporter: is told for whom we wait.
         should_stop: polled while waiting.
@@ -74,7 +76,7 @@ def folder_lock(
     lock = filelock.FileLock(folder / LOCK_NAME, timeout=0)
     lacking: Exception | None = None
     try:
-        _acquire(lock, folder, what, wait, reporter, should_stop)
+        _acquire(lock, folder, what, wait, grace_seconds, reporter, should_stop)
     except filelock.Timeout as error:
         raise ProjectError(
             f"the {what} is in use",
@@ -116,6 +118,7 @@ def _acquire(
     folder: Path,
     what: str,
     wait: bool,
+    grace_seconds: float,
     reporter: Reporter,
     should_stop: Callable[[], bool],
 ) -> None:
@@ -125,7 +128,7 @@ def _acquire(
             lock.acquire()
             return
         except filelock.Timeout:
-            if not wait:
+            if not wait and time.monotonic() - start >= grace_seconds:
                 raise
         if not told and time.monotonic() - start > NOTICE_SECONDS:
             reporter(Notice(f"waiting for the {what}: it is in use by {_owner(folder)}"))

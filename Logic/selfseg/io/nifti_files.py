@@ -128,8 +128,9 @@ def read_voxels(path: Path, header: NiftiHeader) -> NDArray[Any]:
     count = (header.data_end - header.data_start) // kind.itemsize
     voxels: NDArray[Any] = np.frombuffer(data, kind, count, header.data_start)
     if (header.slope, header.intercept) != (1.0, 0.0):
-        scaled = voxels.astype(np.float64) * header.slope + header.intercept
-        voxels = scaled.astype(kind if kind.kind == "f" else np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused later
+            scaled = voxels.astype(np.float64) * header.slope + header.intercept
+            voxels = scaled.astype(kind if kind.kind == "f" else np.float32)
     return voxels
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from ..domain.plan import Plan, SpeedProfile
 from .atomic_files import TEMPORARY_PREFIX
 from .file_names import as_file_name
 from .json_files import read_json, write_json
+from .leftovers import TIDYING_SECONDS, remove_leftovers
 from .locks import LOCK_NAME, OWNER_NAME, folder_lock
 from .usable_plan import check_usable
 
@@ -281,14 +282,17 @@ class Project:
         """Keeps the folds."""
         write_json(self.folder / "splits.json", _SplitsFile(tuple(splits)), schema=SPLITS_SCHEMA)
 
+    @contextmanager
     def lock(
         self,
         *,
         wait: bool = False,
         reporter: Reporter = silent,
         should_stop: Callable[[], bool] = lambda: False,
-    ) -> AbstractContextManager[None]:
+    ) -> Iterator[None]:
         """Holds the project for this process: for measuring, planning and preprocessing.
+
+        What killed processes have left unfinished is removed first.
 
         Args:
             wait: until whoever holds it has ended, instead of raising an error.
@@ -299,7 +303,9 @@ class Project:
             ProjectError: another process holds it (named in the message).
             Cancelled: `should_stop` said so.
         """
-        return folder_lock(self.folder, wait=wait, reporter=reporter, should_stop=should_stop)
+        with folder_lock(self.folder, wait=wait, reporter=reporter, should_stop=should_stop):
+            remove_leftovers(self.folder)
+            yield
 
     def run_lock(
         self, plan: str, configuration: str, fold: str | int
@@ -311,7 +317,7 @@ class Project:
         """
         folder = self.run_folder(plan, configuration, fold)
         folder.mkdir(parents=True, exist_ok=True)
-        return folder_lock(folder, what="training")
+        return folder_lock(folder, what="training", grace_seconds=TIDYING_SECONDS)
 
     @property
     def _dataset_places(self) -> tuple[Path, ...]:

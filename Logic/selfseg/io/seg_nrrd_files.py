@@ -2,41 +2,74 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 
 from ..domain.anatomy import TISSUE
-from ..domain.appearance import Code
-from ..domain.errors import ImageError, ModelError
+from ..domain.errors import ImageError
 from ..domain.geometry import Geometry
-from ..domain.labels import Colour
 from ..domain.segments import (
     ALGORITHM_NAME_TAG,
     GREY,
-    TERMINOLOGY_TAG,
-    Codes,
     Segment,
     SegmentsInPlace,
     algorithm_of,
 )
-from .atomic_files import written_atomically
+from ..domain.terminology import Codes, parse_terms
 from .itk_images import read_itk
-from .seg_nrrd_header import REFERENCE_KEY, seg_nrrd_header
+from .nrrd_files import slabs, write_compressed
+from .nrrd_header import read_nrrd_header
+from .seg_nrrd_header import (
+    CODE_TAG,
+    StoredSegment,
+    as_stored,
+    reference_grid,
+    stored_header,
+    stored_segments,
+)
 
-sitk: Any = SimpleITK
 
-ENDING = ".seg.nrrd"
+@dataclass(frozen=True)
+class StoredSegmentation:
+    """What a file holds.
 
-CODE_TAG = "SelfConfiguringSegmentation.Code"
-"""A tag of ours: the structure's code as the model's label scheme holds it."""
+    Args:
+        grid: of the layers; Slicer may have cropped it to what is segmented.
+        layers: (L, Z, Y, X), whole numbers.
+        segments: as the file describes them.
+        reference: grid of the image that was segmented, where the file says it.
+    """
 
-_SLAB_BYTES = 16 * 2**20
+    grid: Geometry
+    layers: NDArray[Any]
+    segments: tuple[StoredSegment, ...]
+    reference: Geometry | None = None
+
+
+def read_stored(path: Path) -> StoredSegmentation:
+    """Reads a .seg.nrrd file as it is.
+
+    Raises:
+        ImageError: unreadable, no segment, or not stored as label maps.
+    """
+    header = read_nrrd_header(path)
+    layers, grid = read_itk(path)
+    if not np.issubdtype(layers.dtype, np.integer):
+        raise _no_segmentation(path, f"voxels of type {layers.dtype}")
+    segments = stored_segments(header, layers.shape[0])
+    if not segments:
+        raise _no_segmentation(path, "no segments in its header")
+    for segment in segments:
+        if segment.layer >= layers.shape[0]:
+            raise _no_segmentation(
+                path, f"the segment {segment.name!r} in layer {segment.layer} of {layers.shape[0]}"
+            )
+    return StoredSegmentation(grid, layers, segments, reference_grid(header))
 
 
 def read_seg_nrrd(path: Path) -> tuple[SegmentsInPlace, NDArray[Any]]:
@@ -48,13 +81,22 @@ def read_seg_nrrd(path: Path) -> tuple[SegmentsInPlace, NDArray[Any]]:
     Raises:
         ImageError: unreadable, no segment, or not stored as label maps.
     """
-    fields = _fields(path)
-    layers, grid = read_itk(path)
-    if not np.issubdtype(layers.dtype, np.integer):
-        raise _no_segmentation(path, f"voxels of type {layers.dtype}")
-    segments = tuple(_segments(fields, path))
-    reference = _reference(fields)
-    return SegmentsInPlace(grid, layers.shape[0], segments, reference), layers
+    stored = read_stored(path)
+    segments = tuple(
+        Segment(
+            name=found.name,
+            layer=found.layer,
+            value=found.value,
+            colour=found.colour or GREY,
+            codes=_codes(found),
+            algorithm=algorithm_of(found.tags),
+            algorithm_name=found.tags.get(ALGORITHM_NAME_TAG, ""),
+            identifier=found.identifier,
+        )
+        for found in stored.segments
+    )
+    place = SegmentsInPlace(stored.grid, stored.layers.shape[0], segments, stored.reference)
+    return place, stored.layers
 
 
 def write_seg_nrrd(path: Path, place: SegmentsInPlace, layers: Sequence[NDArray[Any]]) -> None:
@@ -68,123 +110,52 @@ def write_seg_nrrd(path: Path, place: SegmentsInPlace, layers: Sequence[NDArray[
     Raises:
         ProjectError: it cannot be written.
     """
+    segments = [as_stored(segment, index) for index, segment in enumerate(place.segments)]
+    write_stored(path, place.grid, layers, segments, reference=place.reference)
+
+
+def write_stored(
+    path: Path,
+    grid: Geometry,
+    layers: Sequence[NDArray[Any]],
+    segments: Sequence[StoredSegment],
+    *,
+    reference: Geometry | None = None,
+    level: int = 4,
+) -> None:
+    """Writes segments that are described already; see `write_seg_nrrd`.
+
+    Args:
+        path: ends in .seg.nrrd.
+        grid: of the layers.
+        layers: (Z, Y, X) each, whole numbers from 0.
+        segments: in their order.
+        reference: grid of the image that was segmented; that of the layers otherwise.
+        level: of compression: 1 is fast, 9 small.
+
+    Raises:
+        ProjectError: it cannot be written.
+    """
     highest = max((int(layer.max()) for layer in layers), default=0)
     kind = np.dtype("u1" if highest < 2**8 else "<u2" if highest < 2**16 else "<u4")
-    packer = zlib.compressobj(level=4, wbits=31)  # 31: with gzip's header
-    depth, *plane = layers[0].shape
-    step = max(1, _SLAB_BYTES // max(1, int(np.prod(plane)) * len(layers) * kind.itemsize))
-    with written_atomically(path) as part, part.open("wb") as stream:
-        stream.write(seg_nrrd_header(place, item_bytes=kind.itemsize, encoding="gzip"))
-        for first in range(0, depth, step):
-            parts = [layer[first : first + step].astype(kind, copy=False) for layer in layers]
-            slab = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
-            stream.write(packer.compress(np.ascontiguousarray(slab).tobytes()))
-        stream.write(packer.flush())
-
-
-def _fields(path: Path) -> Mapping[str, str]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ImageError(
-            "the segmentation cannot be read",
-            expected="a .seg.nrrd file as Slicer writes it",
-            found=str(error).strip().splitlines()[-1],
-            cure="save the segmentation again in Slicer",
-            path=path,
-        ) from error
-    return {key: _text(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
-
-
-def _segments(fields: Mapping[str, str], path: Path) -> list[Segment]:
-    made: list[Segment] = []
-    while f"Segment{len(made)}_ID" in fields or f"Segment{len(made)}_Name" in fields:
-        prefix = f"Segment{len(made)}_"
-        own = {key[len(prefix) :]: value for key, value in fields.items() if key.startswith(prefix)}
-        tags = {
-            key.strip(): value
-            for key, colon, value in (tag.partition(":") for tag in own.get("Tags", "").split("|"))
-            if colon
-        }
-        identifier = own.get("ID", f"Segment_{len(made) + 1}")
-        try:
-            segment = Segment(
-                name=own.get("Name", identifier),
-                # Before layers there was one component per segment, with the value 1.
-                layer=int(own.get("Layer", len(made))),
-                value=int(own.get("LabelValue", 1)),
-                colour=_colour(own.get("Color", "")),
-                codes=_codes(tags),
-                algorithm=algorithm_of(tags),
-                algorithm_name=tags.get(ALGORITHM_NAME_TAG, ""),
-                identifier=identifier,
-            )
-        except ValueError as error:
-            raise _no_segmentation(path, str(error)) from error
-        made.append(segment)
-    if not made:
-        raise _no_segmentation(path, "no segment in its header")
-    return made
-
-
-def _codes(tags: Mapping[str, str]) -> Codes:
-    """What a segment is: by its terminology, or by the code that its model has given it."""
-    codes = Codes.from_slicer(tags.get(TERMINOLOGY_TAG, ""))
-    if codes.type is not None or CODE_TAG not in tags:
-        return codes
-    try:
-        own = Code.from_text(tags[CODE_TAG])
-    except ModelError:
-        return codes
-    return Codes(TISSUE, own)
-
-
-def _reference(fields: Mapping[str, str]) -> Geometry | None:
-    """The grid that was segmented, where the file says it in a form that is understood."""
-    for entry in fields.get("Segmentation_ConversionParameters", "").split("&"):
-        name, _, rest = entry.partition("|")
-        if name != REFERENCE_KEY:
-            continue
-        numbers = rest.partition("|")[0].strip(";").split(";")
-        try:
-            values = [float(number) for number in numbers]
-            return _geometry(values[:16], values[16:22])
-        except (ValueError, ImageError):
-            return None
-    return None
-
-
-def _geometry(matrix: Sequence[float], extent: Sequence[float]) -> Geometry:
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.reshape(matrix, (4, 4))
-    first = np.array([extent[0], extent[2], extent[4]])
-    x, y, z = (int(extent[2 * axis + 1] - extent[2 * axis]) + 1 for axis in range(3))
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    direction = (affine[:3, :3] / spacing).tolist()
-    origin = (affine[:3, :3] @ first + affine[:3, 3]).tolist()
-    across, down, up = spacing.tolist()
-    return Geometry(
-        (z, y, x),
-        (up, down, across),
-        (origin[0], origin[1], origin[2]),
-        (tuple(direction[0]), tuple(direction[1]), tuple(direction[2])),
+    header = stored_header(
+        grid,
+        len(layers),
+        segments,
+        reference=reference,
+        item_bytes=kind.itemsize,
+        encoding="gzip",
     )
+    write_compressed(path, header, slabs(layers, kind), level=level)
 
 
-def _colour(text: str) -> Colour:
-    parts = [round(255 * min(max(float(part), 0.0), 1.0)) for part in text.split()]
-    return (parts[0], parts[1], parts[2]) if len(parts) == 3 else GREY
-
-
-def _text(value: str) -> str:
-    """A field's text; ITK hands on bytes that it takes for Latin-1 or leaves as surrogates."""
-    for encoding, errors in (("utf-8", "surrogateescape"), ("latin-1", "strict")):
-        try:
-            return value.encode(encoding, errors).decode("utf-8").replace("\\n", "\n")
-        except (UnicodeEncodeError, UnicodeDecodeError):
-            continue
-    return value
+def _codes(found: StoredSegment) -> Codes:
+    """What a segment is: by its terminology, or by the code that its model has given it."""
+    codes = parse_terms(found.terminology)
+    if codes is not None:
+        return codes
+    own = parse_terms(found.tags.get(CODE_TAG))
+    return Codes() if own is None else Codes(TISSUE, own.type)
 
 
 def _no_segmentation(path: Path, found: str) -> ImageError:

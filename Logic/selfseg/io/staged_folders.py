@@ -6,11 +6,16 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import filelock
 
 from ..domain.errors import ModelError, ProjectError, SelfsegError
 from .atomic_files import TEMPORARY_PREFIX
+
+_MARK = ".lock"
+"""A file beside an unfinished folder whose name ends so is locked while a process works there."""
 
 
 def make_folder(folder: Path) -> None:
@@ -37,24 +42,65 @@ def staged_folder(target: Path) -> Iterator[Path]:
     check_free(target)
     stage = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}")
     try:
-        stage.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(target, error) from error
+    with marked(stage):
+        try:
+            stage.mkdir()
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        try:
+            yield stage
+        except SelfsegError as error:
+            if error.path is None or not error.path.is_relative_to(stage):
+                raise
+            # Nobody knows the stage, and it is gone when the user reads this.
+            raise type(error)(
+                error.what,
+                expected=error.expected,
+                found=error.found,
+                cure=error.cure,
+                path=target / error.path.relative_to(stage),
+            ) from error
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def marked(stage: Path) -> Iterator[None]:
+    """Marks an unfinished folder, there or not yet, as one that a living process works on."""
+    mark = stage.with_name(stage.name + _MARK)
+    lock = filelock.FileLock(mark, timeout=0)
+    with suppress(OSError, NotImplementedError):  # without locks there is no mark
+        lock.acquire()
     try:
-        yield stage
-    except SelfsegError as error:
-        if error.path is None or not error.path.is_relative_to(stage):
-            raise
-        # Nobody knows the stage, and it is gone when the user reads this.
-        raise type(error)(
-            error.what,
-            expected=error.expected,
-            found=error.found,
-            cure=error.cure,
-            path=target / error.path.relative_to(stage),
-        ) from error
+        yield
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        lock.release()
+        with suppress(OSError):
+            mark.unlink(missing_ok=True)
+
+
+def is_marked(stage: Path) -> bool:
+    """Whether an unfinished folder has a mark, of a living process or a dead one."""
+    return stage.with_name(stage.name + _MARK).exists()
+
+
+def remove_dead_stages(folder: Path) -> None:
+    """Removes the unfinished folders in `folder` whose processes have died, with their marks."""
+    for mark in Path(folder).glob(f"{TEMPORARY_PREFIX}*{_MARK}"):
+        lock = filelock.FileLock(mark, timeout=0)
+        try:
+            lock.acquire()
+        except (filelock.Timeout, OSError, NotImplementedError):
+            continue
+        try:
+            shutil.rmtree(mark.with_name(mark.name.removesuffix(_MARK)), ignore_errors=True)
+        finally:
+            lock.release()
+            with suppress(OSError):
+                mark.unlink(missing_ok=True)
 
 
 def commit_folder(stage: Path, target: Path) -> None:

@@ -9,13 +9,11 @@ from dataclasses import astuple
 from ..domain.errors import ModelError
 from ..domain.labels import LabelScheme
 from ..domain.plan import ConfigurationPlan, NetworkPlan, Plan
+from .dataset_json import LARGEST_VALUE
 from .image_endings import IMAGE_ENDINGS
 from .nnunet_plans import NORMALISATION_CLASSES
 
 _AUTOCASTS = ("auto", "bfloat16", "float16", "off")
-_LARGEST_VALUE = 2**15 - 1
-"""Label maps are int16."""
-
 _MOST_STAGES, _MOST_BLOCKS, _MOST_FEATURES, _LARGEST_KERNEL, _LARGEST_STRIDE = 16, 64, 8192, 15, 16
 _LONGEST_PATCH, _LARGEST_PATCH = 4096, 2**27
 """Voxels along an axis and in all: nnU-Net's largest patches have 2^23."""
@@ -73,9 +71,9 @@ def check_labels(labels: LabelScheme, channel_names: Iterable[str]) -> None:
     """
     values = (*labels.values, *(labels.regions_class_order or ()), labels.ignore or 0)
     _check(
-        all(0 <= value <= _LARGEST_VALUE for value in values),
+        all(0 <= value <= LARGEST_VALUE for value in values),
         "labels",
-        f"values from 0 to {_LARGEST_VALUE}",
+        f"values from 0 to {LARGEST_VALUE}",
         values,
     )
     for name in (*channel_names, *(label.name for label in labels.foreground)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,16 @@ from numpy.typing import NDArray
 from ..domain.errors import ModelError
 from .atomic_files import written_atomically
 
+_LENGTH_BYTES = 8
+"""A safetensors file begins with the length of its header, little-endian, and the header, JSON."""
+
+_TEXT = "__metadata__"
+
 
 def write_weights(
     path: Path, weights: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> None:
-    """Writes named arrays and text atomically.
+    """Writes named arrays and text atomically; the same content gives the same bytes.
 
     Raises:
         ModelError: nothing to write, or an array that is not plain numbers.
@@ -38,7 +44,23 @@ def write_weights(
         )
     with written_atomically(path) as part:
         text = {str(key): str(value) for key, value in metadata.items()}
-        safetensors.numpy.save_file(arrays, part, metadata=text)
+        try:
+            safetensors.numpy.save_file(arrays, part, metadata=text)
+        except safetensors.SafetensorError as error:  # a full disk, or no right to write
+            raise OSError(str(error)) from error
+        _order_text(part)
+
+
+def _order_text(path: Path) -> None:
+    """Sorts the text in a file's header, which safetensors writes in an order of chance."""
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+        header = json.loads(stream.read(length))
+        header = {_TEXT: dict(sorted(header.pop(_TEXT, {}).items())), **header}
+        ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(ordered) <= length:  # else our JSON is not theirs, and the order does no harm
+            stream.seek(_LENGTH_BYTES)
+            stream.write(ordered.ljust(length))
 
 
 def read_weights(

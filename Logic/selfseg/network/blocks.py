@@ -164,6 +164,8 @@ def initialise(module: nn.Module) -> None:
 
     To be given to `Module.apply`, which visits inner modules first.
     """
+    if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+        return  # shapes without numbers; to draw them, torch would import its compiler
     if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         nn.init.kaiming_normal_(module.weight, a=LEAKY_SLOPE)
         if module.bias is not None:

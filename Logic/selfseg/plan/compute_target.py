@@ -85,7 +85,13 @@ VALIDATION_SHARE = 0.1
 """Validation iterations per training iteration; each costs a third of one."""
 
 
-def fit_to_target(plan: Plan, target: ComputeTarget, profile: SpeedProfile | None) -> Plan:
+def fit_to_target(
+    plan: Plan,
+    target: ComputeTarget,
+    profile: SpeedProfile | None,
+    *,
+    training_share: float = 1.0,
+) -> Plan:
     """Changes network, batch, patch and schedule so that training converges in the time.
 
     Args:
@@ -93,6 +99,8 @@ def fit_to_target(plan: Plan, target: ComputeTarget, profile: SpeedProfile | Non
         target: device and seconds for one training; on a processor without a limit,
             `DEFAULT_CPU_SECONDS` are assumed.
         profile: how fast the machine is; None assumes a slow one.
+        training_share: of the target's seconds, what is left for training where they include
+            judging: told in the reasons and the schedule, while the network is chosen by all.
 
     Returns:
         A plan of the same name for that target, its reasons appended to `decisions`. With
@@ -122,16 +130,17 @@ def fit_to_target(plan: Plan, target: ComputeTarget, profile: SpeedProfile | Non
             cure="give a longer --time-budget, or fewer folds and configurations",
         )
 
+    own = training_share * seconds
     configurations: dict[str, ConfigurationPlan] = {}
     steps: dict[str, float] = {}
     for name, configuration in plan.configurations.items():
         fitted, expected = _fit(plan, configuration, seconds, target, profile)
         configurations[name], steps[name] = fitted, expected
-        decisions.append(_explain(name, configuration, fitted, expected, seconds))
+        decisions.append(_explain(name, configuration, fitted, training_share * expected, own))
     # One schedule serves all configurations; the one with the fewest steps needs it most.
     fewest = min(steps[name] for name in plan.recommended or plan.configurations)
-    schedule = fitted_schedule(plan.schedule, seconds, fewest)
-    decisions.append(_explain_schedule(schedule, fewest, seconds))
+    schedule = fitted_schedule(plan.schedule, own, fewest)
+    decisions.append(_explain_schedule(schedule, fewest, own))
     return replace(
         plan,
         configurations=configurations,

@@ -64,6 +64,13 @@ class CaseQuality:
     structures: Mapping[str, StructureQuality] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
+    @property
+    def worth_a_look(self) -> bool | None:
+        """Whether somebody should look at it; None where nothing is known of any structure."""
+        if self.flagged:
+            return True
+        return None if len(self.unknown) == len(self.structures) else False
+
 
 def judge(
     model: QualityModel,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domain.quality import QualityModel
+from ..domain.wording import counted
 from .predictor import FEWEST_CASES
 
 FEWEST = 5
@@ -61,11 +62,13 @@ class TrackRecord:
         dice: of the cases' means over structures.
         hd95: likewise.
         structures: of Dice, by structure.
+        held_out: cases that the model was judged on, whether it found anything in them or not.
     """
 
     dice: Ranking
     hd95: Ranking
     structures: Mapping[str, Ranking] = field(default_factory=dict)
+    held_out: int = 0
 
     @property
     def is_reliable(self) -> bool:
@@ -76,10 +79,10 @@ class TrackRecord:
     def note(self) -> str:
         """What has to be said beside every prediction; "" where it can be relied upon."""
         if self.dice.verdict == "too few cases":
-            return (
-                f"too few held-out cases to say how reliable this is: {self.dice.cases} with a "
-                f"predicted Dice, {FEWEST_CASES} of a structure are needed for one"
-            )
+            judged = f"this model was judged on {counted(self.held_out, 'held-out case')}"
+            if self.held_out < FEWEST_CASES:
+                return f"{judged}; from {FEWEST_CASES} on it can say which results to look at"
+            return f"{judged}, too few to say how far its predicted Dice can be trusted"
         weak = [
             f"predicted {name} cannot be told from chance (rank correlation {found.spearman:.2f}, "
             f"95% interval {found.low:.2f} to {found.high:.2f}, {found.cases} held-out cases)"
@@ -92,7 +95,8 @@ class TrackRecord:
 def track_record(model: QualityModel) -> TrackRecord:
     """How the predictor did on held-out cases."""
     structures = {name: rank(model, name) for name in model.structures}
-    return TrackRecord(rank(model), rank(model, metric="hd95_mm"), structures)
+    held_out = max((found.all_cases for found in model.structures.values()), default=0)
+    return TrackRecord(rank(model), rank(model, metric="hd95_mm"), structures, held_out)
 
 
 def rank(model: QualityModel, structure: str | None = None, *, metric: str = "dice") -> Ranking:

@@ -11,8 +11,6 @@ models may come in side by side.
 
 from __future__ import annotations
 
-import platform
-import re
 import secrets
 import shutil
 import time
@@ -33,13 +31,12 @@ from ..io.bundle_files import (
     read_bundle,
     write_bundle,
 )
+from ..io.library_folder import MODEL_FOLDER, version_order
 from ..io.locks import folder_lock
-from ..io.staged_folders import commit_folder
-
-_FOLDER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)@(?P<version>[A-Za-z0-9._+-]+)")
+from ..io.staged_folders import commit_folder, is_marked, marked, remove_dead_stages
 
 _STALE_SECONDS = 24 * 3600.0
-"""What is unfinished for so long belongs to a process that has died."""
+"""What is unfinished for so long, and not marked, belongs to a process that has died."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +111,9 @@ class Library:
                 is as it was.
             ProjectError: the library cannot be written.
         """
+        self._make()
+        if not replace and Path(source).is_dir():
+            self._check_new(read_bundle(source).bundle.card.key)
         return self._take(lambda stage: install_bundle(source, stage), replace=replace)
 
     def add(
@@ -130,6 +130,8 @@ class Library:
         Raises:
             ModelError, ProjectError: see `write_bundle` and `install`.
         """
+        if not replace:
+            self._check_new(bundle.card.key)  # before the weights, which may take minutes
 
         def write(stage: Path) -> StoredBundle:
             write_bundle(stage, bundle, weights, licence_text=licence_text, report=report)
@@ -192,16 +194,18 @@ class Library:
     def _take(self, make: Callable[[Path], StoredBundle], *, replace: bool) -> LibraryEntry:
         self._make()
         stage = self.folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}"
-        try:
-            bundle = make(stage).bundle
-            target = self.folder / bundle.card.key
-            with self._locked():
-                self._check_spelling(bundle.card.key)
-                if replace and target.exists():
-                    self._discard(target)
-                commit_folder(stage, target)
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
+        with marked(stage):
+            try:
+                bundle = make(stage).bundle
+                target = self.folder / bundle.card.key
+                with self._locked():
+                    self._check_spelling(bundle.card.key)
+                    if replace and target.exists():
+                        self._discard(target)
+                    self._check_new(bundle.card.key)
+                    commit_folder(stage, target)
+            finally:
+                shutil.rmtree(stage, ignore_errors=True)
         entry = self._entry(bundle.card.key)
         assert entry is not None  # noqa: S101 - it was just written
         return entry
@@ -209,7 +213,6 @@ class Library:
     def _make(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            paths = list(self.folder.iterdir())
         except OSError as error:
             raise ProjectError(
                 "the model library cannot be made",
@@ -218,10 +221,15 @@ class Library:
                 cure="give another one with --library",
                 path=self.folder,
             ) from error
-        for path in paths:
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Removes what killed processes have left unfinished."""
+        remove_dead_stages(self.folder)
+        for path in self.folder.glob(f"{TEMPORARY_PREFIX}*"):
             with suppress(OSError):
                 old = time.time() - path.stat().st_mtime > _STALE_SECONDS
-                if old and path.is_dir() and path.name.startswith(TEMPORARY_PREFIX):
+                if old and path.is_dir() and not is_marked(path):
                     shutil.rmtree(path, ignore_errors=True)
 
     @contextmanager
@@ -244,6 +252,17 @@ class Library:
             ) from error
         shutil.rmtree(doomed, ignore_errors=True)
 
+    def _check_new(self, key: str) -> None:
+        if (self.folder / key).exists():
+            raise ModelError(
+                f"the model {key} is in the library already",
+                expected="a new name or version",
+                found=key,
+                cure="add --replace to take this one in its place; a project or an nnU-Net model "
+                "may also get another --version or --name",
+                path=self.folder / key,
+            )
+
     def _check_spelling(self, key: str) -> None:
         for path in self.folder.iterdir():
             if path.name.lower() == key.lower() and path.name != key:
@@ -259,7 +278,7 @@ class Library:
         return [entry for entry in self.entries() if key in (entry.key, entry.name)]
 
     def _entry(self, folder_name: str) -> LibraryEntry | None:
-        match = _FOLDER.fullmatch(folder_name)
+        match = MODEL_FOLDER.fullmatch(folder_name)
         if match is None:
             return None
         folder = self.folder / folder_name
@@ -290,27 +309,3 @@ class Library:
             cure="see `selfseg model list`, or import it with `selfseg model import`",
             path=self.folder,
         )
-
-
-def default_library(system: str | None = None, home: Path | None = None) -> Path:
-    """Where models are kept when nobody says otherwise: the user's own data folder.
-
-    Args:
-        system: as `platform.system()` names it; this one otherwise.
-        home: the user's folder; this user's otherwise.
-    """
-    place = Path.home() if home is None else home
-    match system or platform.system():
-        case "Windows":
-            return place / "AppData" / "Local" / "selfseg" / "models"
-        case "Darwin":
-            return place / "Library" / "Application Support" / "selfseg" / "models"
-        case _:
-            return place / ".local" / "share" / "selfseg" / "models"
-
-
-def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
-    """Sorts 1.9 before 1.10, and 2.0-rc1 before 2.0."""
-    parts = re.findall(r"\d+|[A-Za-z]+", version)
-    numbered = [(1, int(part), "") if part.isdecimal() else (-1, 0, part.lower()) for part in parts]
-    return (*numbered, (0, 0, ""))

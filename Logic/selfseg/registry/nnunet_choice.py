@@ -134,8 +134,16 @@ def _named(
     found: Sequence[TrainedFolder], configurations: Mapping[str, str], wanted: str
 ) -> TrainedFolder:
     fitting = [f for f in found if wanted in (f.name, configurations[f.name])]
-    if len(fitting) != 1:
-        raise _unclear(found, f"one trained model that is {wanted!r}", f"{len(fitting)} of them")
+    if len(fitting) > 1:
+        raise ModelError(
+            f"several trained models are {wanted!r}",
+            expected="one of " + ", ".join(folder.name for folder in fitting),
+            found=wanted,
+            cure=f"give the folder of one of them, or its whole name: -c {fitting[0].name}",
+            path=fitting[0].path.parent,
+        )
+    if not fitting:
+        raise _unclear(found, f"one trained model that is {wanted!r}", "none of them")
     return fitting[0]
 
 

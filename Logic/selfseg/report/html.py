@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ def render_report(content: ReportContent) -> str:
     environment.filters["interval"] = _interval
     summary = summarise(content)
     colours = label_colours(content.description.labels)
+    trained = {run.configuration for run in content.runs}
     parts = {
         "content": content,
         "summary": summary,
@@ -87,8 +88,10 @@ def render_report(content: ReportContent) -> str:
         "data_story": data_in_words(content.fingerprint) if content.fingerprint else (),
         "geometry_plot": svg_uri(draw_geometry(content.fingerprint)) if content.fingerprint else "",
         "intensity_plot": _intensity_picture(content),
-        "topics": decisions_in_words(content.plan, content.fingerprint) if content.plan else (),
-        "configurations": _configuration_rows(content.plan),
+        "topics": decisions_in_words(content.plan, content.fingerprint, trained)
+        if content.plan
+        else (),
+        "configurations": _configuration_rows(content.plan, trained),
         "confusion": confusion_part(summary, content.description.labels),
         "selection": selection_part(content.selection),
         "calibration": calibration_part(content, colours),
@@ -227,19 +230,25 @@ def _intensity_picture(content: ReportContent) -> str:
     return "" if figure is None else svg_uri(figure)
 
 
-def _configuration_rows(plan: Plan | None) -> list[dict[str, str]]:
+def _configuration_rows(plan: Plan | None, trained: Collection[str]) -> list[dict[str, str]]:
+    """With a mark at those that were trained, or before any was, at those that should be."""
     if plan is None:
         return []
     return [
-        _configuration_row(configuration, name in plan.recommended)
+        _configuration_row(
+            configuration,
+            ("trained" if name in trained else "not trained")
+            if trained
+            else ("recommended" if name in plan.recommended else ""),
+        )
         for name, configuration in plan.configurations.items()
     ]
 
 
-def _configuration_row(configuration: ConfigurationPlan, recommended: bool) -> dict[str, str]:
+def _configuration_row(configuration: ConfigurationPlan, mark: str) -> dict[str, str]:
     network = configuration.network
     return {
-        "name": configuration.name + (" (recommended)" if recommended else ""),
+        "name": configuration.name + (f" ({mark})" if mark else ""),
         "spacing": _times(configuration.spacing, 3) + " mm",
         "patch": _times(configuration.patch_size),
         "batch": str(configuration.batch_size),

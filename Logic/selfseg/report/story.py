@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -13,6 +13,7 @@ from ..domain.bundle import PostprocessingStep
 from ..domain.fingerprint import Fingerprint
 from ..domain.plan import ConfigurationPlan, Plan
 from ..domain.quality import QualityModel
+from ..quality.judgement import MOST_HD95_MM
 from ..quality.predictor import FEWEST_CASES
 from ..quality.ranking import Ranking
 from .content import ReportContent, pooled
@@ -83,6 +84,13 @@ def warnings_in_words(summary: ScoreSummary) -> tuple[str, ...]:
         )
     if len(failed) > _MOST_NAMED:
         said.append(f"So have {len(failed) - _MOST_NAMED} other structures in fewer cases.")
+    for structure in summary.structures if summary.unit == "mm" else ():
+        far = structure.hd95_mean
+        if far is not None and far > MOST_HD95_MM and (structure.mean or 0.0) >= FAIR_DICE:
+            said.append(
+                f"{structure.label.name} overlaps well, yet HD95 is {far:.0f} mm: a separate piece "
+                "far from the structure is likely. Look at the 3D view."
+            )
     few = len(summary.cases)
     if 0 < few < 20:
         said.append(
@@ -130,12 +138,21 @@ def data_in_words(fingerprint: Fingerprint) -> tuple[str, ...]:
     return tuple(said)
 
 
-def decisions_in_words(plan: Plan, fingerprint: Fingerprint | None) -> tuple[Topic, ...]:
-    """The decisions that shape the model, the most telling first."""
+def decisions_in_words(
+    plan: Plan, fingerprint: Fingerprint | None, trained: Collection[str] = ()
+) -> tuple[Topic, ...]:
+    """The decisions that shape the model, the most telling first.
+
+    Args:
+        plan: that made them.
+        fingerprint: what it was made from.
+        trained: configurations to tell of; those that the plan recommends where there are none.
+    """
     unit = length_unit(fingerprint)
     flat = fingerprint is not None and all(s[0] == 1 for s in fingerprint.shapes_after_crop)
     topics = [_voxel_size(plan, unit), *_intensities(plan)]
-    names = plan.recommended or tuple(plan.configurations)
+    names = [name for name in plan.configurations if name in trained]
+    names = names or list(plan.recommended or plan.configurations)
     topics += [_view(plan.configurations[name], unit, flat=flat) for name in names]
     topics.append(_learning(plan))
     rare = _rarest(plan, fingerprint)
@@ -305,29 +322,35 @@ def quality_in_words(model: QualityModel, overall: Ranking) -> str:
     return f"{text} {left_out.get(model.left_out, '')}".strip()
 
 
+_AS_IT_SAYS = 0.02
+"""A probability that is off by less than this is taken as right."""
+
+_WORTH_TELLING = 0.001
+"""A smaller gain by the temperature is none: both numbers would look the same."""
+
+
 def calibration_in_words(content: ReportContent, before: float | None, after: float | None) -> str:
     """Whether a probability of the model means what it says."""
     found = content.calibration
     if found is None or before is None:
         return ""
-    if abs(found.temperature - 1) < 0.05:
-        tone = "The network's probabilities are about right as they are"
-    elif found.temperature > 1:
-        tone = "The network is too sure of itself"
-    else:
-        tone = "The network is more careful than it needs to be"
-    text = (
-        f"{tone}: on average its probability is {100 * before:.1f} percentage points off "
+    likely = _above_half(pooled(found.raw))
+    text = ""
+    if likely is not None:
+        said, true = likely
+        tone = "as sure of itself as it may be"
+        if abs(said - true) > _AS_IT_SAYS:
+            tone = "too sure of itself" if said > true else "more careful than it needs to be"
+        text = (
+            f"Where the network says {100 * said:.0f}% on average, {100 * true:.0f}% came true: "
+            f"it is {tone}. "
+        )
+    text += (
+        f"Over all probabilities it is {100 * before:.1f} percentage points off on average "
         f"(expected calibration error, {found.voxels} voxels around the structures of "
         f"{_cases(found.cases)})."
     )
-    likely = _above_half(pooled(found.raw))
-    if likely is not None:
-        text += (
-            f" Where it gives 50% or more, {100 * likely[0]:.0f}% on average, "
-            f"{100 * likely[1]:.0f}% came true."
-        )
-    if after is not None:
+    if after is not None and before - after >= _WORTH_TELLING:
         text += (
             f" With logits divided by a temperature of {found.temperature:.2f}, learned from the "
             f"same voxels, it is {100 * after:.1f} points off."

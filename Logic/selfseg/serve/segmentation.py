@@ -20,9 +20,9 @@ from ..domain.events import Event, Progress, Reporter, StageStarted
 from ..domain.network_shapes import weight_shapes
 from ..domain.stopping import Stop, check_stop
 from ..io.bundle_layout import MANIFEST_FILE
+from ..io.library_folder import default_library
 from ..io.onnx_files import ONNX_FILE
 from ..io.project import PROJECT_FILE
-from ..registry.library import default_library
 from .exchange import read_images, staged_output
 from .messages import KeptModel, ModelKey, Segment
 from .model_cache import ModelCache, Stamp, stamp_of

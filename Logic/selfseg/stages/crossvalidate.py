@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..domain.events import Notice, Reporter, silent
 from ..domain.plan import DeviceName
 from ..io.datasets import open_dataset
 from ..io.project import Project
-from .budget import Budget
+from .budget import Budget, with_closing
 from .fold import FoldRun
 from .learn import TrainingOptions
 from .order import CROSS_VALIDATION
@@ -82,6 +83,8 @@ def crossvalidate(
             text = f"{undone} of {total} trainings are to do, one after the other; `selfseg launch "
             text += f"{home.folder}` runs them side by side, here or on a cluster"
             reporter(Notice(text))
+        if undone:
+            how = replace(how, watch=with_closing(watch, home, todo[0].dataset, todo[0].plan))
         train_all(home, todo, how)
         learn_qualities(home, todo, how)
         if undone or not home.report_file.is_file():

@@ -98,7 +98,7 @@ def _row(case: ExportCase, loaded: LoadedSegments) -> VolumeRow:
     }
     note = case.note
     dice, hd95 = (note.dice, note.hd95_mm) if note else (None, None)
-    reasons = note.reasons if note and note.dice is not None else None
+    reasons = note.reasons if note and (note.reasons or note.dice is not None) else None
     return VolumeRow(case.identifier, sizes, unit_of(grid), dice, hd95, reasons)
 
 

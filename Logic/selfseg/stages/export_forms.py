@@ -15,8 +15,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays.index_maps import index_to_world
 from ..arrays.mesh import surface_of
-from ..arrays.placement import index_to_world, overlap_free, placed
+from ..arrays.placement import overlap_free, placed
 from ..domain.errors import ImageError, UsageError
 from ..domain.events import Notice, Reporter
 from ..domain.geometry import Geometry
@@ -27,8 +28,8 @@ from ..io.dicom_seg_files import read_source, write_dicom_seg
 from ..io.dicom_series import find_series
 from ..io.images import read_image, write_label_map
 from ..io.mesh_files import NamedMesh, write_glb, write_obj, write_stl
-from ..io.seg_nrrd_files import ENDING as SEG_NRRD
 from ..io.seg_nrrd_files import write_seg_nrrd
+from ..io.seg_nrrd_header import ENDING as SEG_NRRD
 from .export_sources import LoadedSegments
 
 Format = Literal["seg-nrrd", "nifti", "nrrd", "masks", "stl", "obj", "glb", "dicom-seg", "report"]

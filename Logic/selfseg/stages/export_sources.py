@@ -15,11 +15,12 @@ from ..domain.anatomy import appearances_of
 from ..domain.errors import ImageError, SelfsegError, UsageError
 from ..domain.geometry import Geometry
 from ..domain.labels import LabelScheme
-from ..domain.segments import Codes, Segment, SegmentsInPlace
+from ..domain.segments import Segment, SegmentsInPlace
+from ..domain.terminology import Codes
 from ..io.image_endings import ITK_ENDINGS, image_ending
 from ..io.images import read_label_map
-from ..io.seg_nrrd_files import ENDING as SEG_NRRD
 from ..io.seg_nrrd_files import read_seg_nrrd
+from ..io.seg_nrrd_header import ENDING as SEG_NRRD
 from ..review.cases import (
     ReviewCase,
     ReviewFolder,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ..crossvalidate.splits import ALL
 from ..domain.bundle import ModelBundle
-from ..domain.events import ModelReady, Notice, Reporter
+from ..domain.errors import ModelError
+from ..domain.events import ModelReady, Notice, Reporter, silent
+from ..io.bundle_files import Weights
+from ..io.bundle_layout import WeightsKey
 from ..io.project import Project
 from ..registry.library import Library, LibraryEntry
 from .bundle import CardOptions, ModelChoice, bundle_from_project, name_from
@@ -29,7 +34,9 @@ def install_best(
     """Chooses the model that did best on held-out cases, and takes it into the library.
 
     A project without held-out cases (fold "all") gives its one model, without scores. A model
-    never takes the place of another: the next version that is free is used.
+    never takes the place of another: the next version that is free is used. A model that is in
+    the library already is not taken once more, so that a command which was killed at its end can
+    be given again.
 
     Args:
         project: with at least one finished training.
@@ -59,8 +66,12 @@ def install_best(
         dice, cases = selection.dice, selection.cases
     card = CardOptions(name=None if name is None else name_from(name))
     bundle, weights = bundle_from_project(home, card, ModelChoice(), reporter=reporter)
-    bundle = replace(bundle, card=replace(bundle.card, version=_free_version(library, bundle)))
-    entry = library.add(bundle, weights)
+    library.tidy()
+    entry = _known(library, bundle, weights)
+    if entry is None:
+        _, weights = bundle_from_project(home, card, ModelChoice(), reporter=silent)
+        bundle = replace(bundle, card=replace(bundle.card, version=_free_version(library, bundle)))
+        entry = library.add(bundle, weights)
     reporter(Notice(f"the model {entry.key} is in the library"))
     reporter(ModelReady(entry.name, entry.version, str(entry.folder.absolute()), dice, cases))
     return entry
@@ -73,6 +84,31 @@ def _has_held_out_cases(project: Project) -> bool:
         for configuration in project.read_plan(plan).configurations
         for fold in project.trained_folds(plan, configuration)
     )
+
+
+def _known(
+    library: Library, bundle: ModelBundle, weights: Iterable[tuple[WeightsKey, Weights]]
+) -> LibraryEntry | None:
+    """The latest entry of that name, if it is the same model to the last bit."""
+    name = bundle.card.name.lower()
+    same_name = [entry for entry in library.entries() if entry.name.lower() == name]
+    stored = same_name[-1].stored if same_name else None
+    if stored is None:
+        return None
+    card = replace(bundle.card, version=stored.bundle.card.version)
+    card = replace(card, created=stored.bundle.card.created)
+    if stored.bundle != replace(bundle, card=card):
+        return None
+    try:
+        for key, arrays in weights:
+            there = stored.read_weights(key.plan, key.configuration, key.fold)
+            if there.keys() != arrays.keys() or not all(
+                np.array_equal(there[part], array) for part, array in arrays.items()
+            ):
+                return None
+    except ModelError:  # other networks, or damaged
+        return None
+    return same_name[-1]
 
 
 def _free_version(library: Library, bundle: ModelBundle) -> str:

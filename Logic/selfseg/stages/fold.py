@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..crossvalidate.splits import ALL, split_for_fold, splits_of
 from ..domain.dataset import Dataset, Split
+from ..domain.errors import PlanError
 from ..domain.events import Reporter
 from ..domain.plan import Plan
 from ..io.case_store import StoredCase, open_case
+from ..io.json_files import read_plain_json
 from ..io.project import Project
+
+SETTINGS_FILE = "settings.json"
+"""Of a training: what decided its result. Weights from elsewhere have none."""
+
+_LONGEST_SHOWN = 300
 
 
 @dataclass(frozen=True)
@@ -88,3 +97,36 @@ class FoldRun:
         """The preprocessed cases of that name, a cascade's with the first stage's predictions."""
         images, previous = self.images_folder, self.previous_folder
         return tuple(open_case(images, name, previous=previous) for name in identifiers)
+
+
+def check_trained_by(run: FoldRun) -> None:
+    """Insists that a finished training was made by its plan as it is now.
+
+    Raises:
+        PlanError: the plan has changed since.
+    """
+    path = run.folder / SETTINGS_FILE
+    if not path.is_file():
+        return
+    settings = read_plain_json(path)
+    then = settings.get("configuration") if isinstance(settings, dict) else None
+    if not isinstance(then, dict):
+        return
+    now = json.loads(json.dumps(asdict(run.plan.configuration(run.configuration))))
+    # What a newer version has added was not written down then.
+    changed = [name for name in now if name in then and then[name] != now[name]]
+    if changed:
+        raise PlanError(
+            f"{run.configuration} fold {run.fold} was trained by another plan than the "
+            f"project's {run.plan.name} is now",
+            expected=_shown(then, changed),
+            found=_shown(now, changed),
+            cure=f"bring the former plans/{run.plan.name}.json back, or plan under another name "
+            "(`selfseg plan DATASET -p PROJECT --name NEW`) and train that with --plan NEW",
+            path=path,
+        )
+
+
+def _shown(configuration: Mapping[str, Any], names: Sequence[str]) -> str:
+    text = "; ".join(f"{name} {json.dumps(configuration[name])}" for name in names)
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + " ..."

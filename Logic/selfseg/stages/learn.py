@@ -17,7 +17,7 @@ from ..io.images import write_label_map
 from ..io.json_files import write_json
 from .calibrate import LogitSampler, fit_configuration
 from .first_stage import next_stage_grids, weights_digest
-from .fold import FoldRun
+from .fold import FoldRun, check_trained_by
 from .logits import LogitKeeper
 from .models import load_backend
 from .segment import CaseProgress, predict_case
@@ -82,6 +82,7 @@ def train_fold(run: FoldRun, options: TrainingOptions, *, seconds: float | None)
 
     stage = f"train {run.configuration} fold {run.fold}"
     if run.is_trained:
+        check_trained_by(run)
         run.reporter(StageFinished(stage, skipped=True))
         return
     held_out = held_out_cases(run) if options.hold_out else ()
@@ -106,6 +107,9 @@ def train_fold(run: FoldRun, options: TrainingOptions, *, seconds: float | None)
     )
     start = run.clock()
     run.reporter(StageStarted(stage))
+    if task.schedule.seconds is not None:
+        text = "the number of epochs follows the clock: the total is a guess until the end"
+        run.reporter(Notice(text))
     # The ranks of one training work in the same folder; the first holds it for all.
     with run.lock() if is_first_rank() else nullcontext():
         train(task, reporter=run.reporter, clock=run.clock, should_stop=run.should_stop)
@@ -185,8 +189,9 @@ def judge_fold(run: FoldRun, *, mirror: bool, checkpoint: str) -> Scores:
     scores = evaluate_files(pairs, scheme, groups=run.dataset.groups)
     sampler.write(run.folder)
     fit_configuration(run.project, run.plan, run.configuration)
-    write_json(run.folder / "validation.json", scores.as_mapping(), schema="selfseg.scores/1")
     keeper.finish(mirror=mirror)
+    # Last: a fold with this file is judged.
+    write_json(run.folder / "validation.json", scores.as_mapping(), schema="selfseg.scores/1")
     mean = scores.mean_foreground("Dice")
     detail = "no structure to score" if mean is None else f"mean foreground Dice {mean:.4f}"
     run.reporter(StageFinished(stage, seconds=run.clock() - start, detail=detail))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -51,18 +51,32 @@ def fitted_plan(
     device: DeviceName,
     seconds: float | None,
     reporter: Reporter,
+    training_share: float = 1.0,
+    told: Collection[str] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Plan:
     """The plan changed so that it converges on this machine in `seconds` per training.
 
     The machine is timed once per project; the profile is kept beside the plan.
+
+    Args:
+        project: keeps plan and profile.
+        plan: to be changed.
+        device: where to train.
+        seconds: for one training and its judging.
+        reporter: is told what was decided.
+        training_share: of `seconds`, that training itself has.
+        told: configurations to tell of; all otherwise.
+        clock: seconds.
     """
     profile = speed_profile(project, plan, device, reporter, clock)
     target = ComputeTarget(plan.target.memory_gb, device, seconds)
-    fitted = fit_to_target(plan, target, profile)
+    fitted = fit_to_target(plan, target, profile, training_share=training_share)
     project.write_plan(fitted)
+    silenced = set(plan.configurations) - set(told or plan.configurations)
     for decision in fitted.decisions[len(plan.decisions) :]:
-        reporter(Notice(f"{decision.what}: {decision.value} ({decision.reason})"))
+        if decision.what.split(":")[0] not in silenced:
+            reporter(Notice(f"{decision.what}: {decision.value} ({decision.reason})"))
     return fitted
 
 

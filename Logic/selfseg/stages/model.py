@@ -24,10 +24,11 @@ from ..domain.events import Notice, Reporter, silent
 from ..infer.engine import Backend
 from ..io.bundle_files import BUNDLE_ENDING, StoredBundle, install_bundle, read_bundle
 from ..io.bundle_layout import MANIFEST_FILE
+from ..io.library_folder import default_library
 from ..io.onnx_files import ONNX_FILE, StoredOnnx, is_onnx_model, read_onnx
 from ..io.project import PROJECT_FILE, Project
 from ..io.weights import read_weights
-from ..registry.library import Library, default_library
+from ..registry.library import Library
 from .atlas_vote import AtlasVoters, atlases_of
 from .bundle import ModelChoice, choose_members, name_from
 from .calibrate import calibration_of

@@ -153,12 +153,8 @@ def choose_trained(
         for candidate in plan.configurations if configuration is None else (configuration,):
             folds = project.trained_folds(name, candidate)
             if folds:
-                reporter(
-                    Notice(
-                        f"no selection was made in this project: using plan {name}, "
-                        f"{candidate}, fold{'s' if len(folds) > 1 else ''} {', '.join(folds)}"
-                    )
-                )
+                used = f"{candidate}, fold{'s' if len(folds) > 1 else ''} {', '.join(folds)}"
+                reporter(Notice(_which(project, used, name)))
                 return plan, candidate, folds
     done = [f"{n}, {c}" for n in project.plan_names for c in project.trained_configurations(n)]
     wanted = f" of {configuration or plan_name}" if done else ""
@@ -168,4 +164,15 @@ def choose_trained(
         found=f"trainings of {'; '.join(done)}" if done else "none",
         cure="train one with `selfseg run DATASET -p PROJECT`",
         path=project.folder,
+    )
+
+
+def _which(project: Project, used: str, plan: str) -> str:
+    """What is used, and how another could be, where there are several."""
+    trained = sum(len(project.trained_configurations(name)) for name in project.plan_names)
+    if trained == 1:
+        return f"using the model that this project has trained: {used}"
+    return (
+        f"using {used} of plan {plan}, the first of {trained} models that this project has "
+        "trained; `selfseg select` finds the best"
     )

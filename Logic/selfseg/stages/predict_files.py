@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,8 +23,9 @@ from ..domain.events import (
 from ..domain.geometry import Geometry
 from ..domain.stopping import Stop
 from ..infer.confidence import Confidence
+from ..io.atomic_files import remove_unfinished
 from ..io.image_endings import ITK_ENDINGS, image_ending
-from ..io.images import read_case, write_label_map
+from ..io.images import LABEL_MAP_DRAFT, read_case, write_label_map
 from ..io.locks import folder_lock
 from ..io.probability_files import ENDING
 from ..preprocess.case import preprocess_case
@@ -93,6 +95,9 @@ def predict_files(
         SelfsegError: an image or the model cannot be used.
     """
     with folder_lock(job.output, what="output folder", required=False, reporter=reporter):
+        remove_unfinished(job.output, below=False)  # of a run that was killed
+        for draft in job.output.glob(f"{LABEL_MAP_DRAFT}*"):
+            shutil.rmtree(draft, ignore_errors=True)
         return _predict_files(model, job, reporter, should_stop, clock)
 
 
@@ -305,11 +310,21 @@ def _rows(job: Job, notes: Predictions, failures: Failures) -> list[VolumeRow]:
         if (fault := failures.found.get(name)) is not None:
             rows.append(VolumeRow(name, failure=f"{fault.what}; {fault.found}".rstrip("; ")))
         elif known is not None:
-            found = known.quality
-            dice, hd95 = (found.dice, found.hd95_mm) if found else (None, None)
-            reasons = None if found is None else found.reasons
-            rows.append(VolumeRow(name, known.sizes, known.unit, dice, hd95, reasons))
+            rows.append(_row(name, known))
     return rows
+
+
+def _row(name: str, known: Prediction) -> VolumeRow:
+    found = known.quality
+    if found is None:
+        return VolumeRow(name, known.sizes, known.unit, unknown="its quality was not predicted")
+    reasons = None if found.worth_a_look is None else found.reasons
+    unknown = f"nothing is known of {', '.join(found.unknown)}" if found.unknown else ""
+    if reasons is None and found.note:
+        unknown = found.note
+    return VolumeRow(
+        name, known.sizes, known.unit, found.dice, found.hd95_mm, reasons, unknown=unknown
+    )
 
 
 def _asked_for(sizes: Mapping[str, float], structures: Sequence[str]) -> Mapping[str, float]:

@@ -134,7 +134,7 @@ def measure_fold(
         if (known.weights, known.temperature, known.mirrored) == (weights, temperature, mirrored):
             return known
     names, start = run.split.validation, run.clock()
-    stage = f"look at the held-out cases of {run.configuration} fold {run.fold}"
+    stage = f"learn when to doubt {run.configuration} fold {run.fold}"
     run.reporter(StageStarted(stage, total=len(names), unit="case"))
     cases = run.stored(names)
     missing = {case.identifier for case in without_logits(run, cases, weights)}

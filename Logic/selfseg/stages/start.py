@@ -14,9 +14,10 @@ from ..domain.plan import Plan
 from ..domain.starting_point import StartingPoint
 from ..io.bundle_files import BUNDLE_ENDING, StoredBundle, WeightsKey, install_bundle, read_bundle
 from ..io.bundle_layout import MANIFEST_FILE
+from ..io.library_folder import default_library
 from ..io.project import PROJECT_FILE, Project
 from ..plan.transfer import plan_from
-from ..registry.library import Library, default_library
+from ..registry.library import Library
 from .models import choose_trained, weights_path
 
 

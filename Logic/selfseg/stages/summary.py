@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import platform
 import shlex
 import time
@@ -22,6 +23,7 @@ from ..domain.events import Reporter, StageFinished
 from ..domain.plan import Plan
 from ..domain.quality import QualityModel
 from ..domain.selection import Selection
+from ..domain.wording import counted
 from ..evaluate.scores import CaseScores, Scores, read_case_scores, summarise_cases
 from ..io.images import read_case, read_label_map
 from ..io.project import Project
@@ -38,7 +40,7 @@ from ..report.content import (
     mean_case_dice,
     read_run,
 )
-from ..report.html import write_report, write_report_json
+from ..report.html import render_report, write_report, write_report_json
 from .calibrate import SAMPLES_FILE, calibration_of
 from .quality_files import quality_of, read_quality
 from .selected import SELECTION_FOLDER
@@ -77,10 +79,10 @@ def write_project_report(
         runs=_runs(project, plan),
         scores=scores.as_mapping(),
         scored_on=(
-            f"{len(scores.cases)} held-out cases of {name or 'no configuration'}, each "
+            f"{counted(len(scores.cases), 'held-out case')} of {name or 'no configuration'}, each "
             "predicted by networks that have not seen it"
             if test_scores is None
-            else f"{len(scores.cases)} test cases that no training has seen"
+            else f"{counted(len(scores.cases), 'test case')} that no training has seen"
         ),
         overlays=_overlays(scores, lambda name: files.get(name), dataset),
         configurations=tuple(
@@ -110,6 +112,32 @@ def write_project_report(
         StageFinished("report", seconds=time.monotonic() - start, detail=str(project.report_file))
     )
     return project.report_file
+
+
+def draft_seconds(
+    project: Project, dataset: Dataset, plan: Plan, *, clock: Callable[[], float] = time.monotonic
+) -> float:
+    """Time to draw a report on nothing but the data and their largest case, as it is labelled."""
+    began, fingerprint = clock(), project.read_fingerprint()
+    sizes: dict[str, int] = {}
+    if fingerprint is not None:
+        shapes = zip(fingerprint.case_identifiers, fingerprint.shapes_after_crop, strict=False)
+        sizes = {name: math.prod(shape) for name, shape in shapes}
+    labelled = [case for case in dataset.cases if case.label is not None]
+    overlays = []
+    for files in sorted(labelled, key=lambda case: -sizes.get(case.identifier, 0))[:1]:
+        assert files.label is not None  # noqa: S101 - chosen so
+        raw, labels = read_case(files, None, with_labels=False), read_label_map(files.label)[0]
+        picture, grid = _picture(raw.channels, dataset), raw.geometry
+        overlays.append(
+            OverlayCase(
+                files.identifier, picture, labels, grid.spacing, labels, direction=grid.direction
+            )
+        )
+    render_report(
+        ReportContent("", "", dataset.description, fingerprint, plan, overlays=tuple(overlays))
+    )
+    return clock() - began
 
 
 def _folds(project: Project, plan: Plan, configuration: str) -> tuple[str, ...]:
@@ -249,7 +277,8 @@ def _overlays(
         if files is None:
             continue
         raw = read_case(files, None, with_labels=False)
-        reference = read_label_map(Path(entry["reference_file"]))[0]
+        # The data set's own place of it: it may have moved since.
+        reference = read_label_map(files.label or Path(entry["reference_file"]))[0]
         overlays.append(
             OverlayCase(
                 identifier=identifier,

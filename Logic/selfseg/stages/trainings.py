@@ -95,8 +95,9 @@ def train_all(project: Project, todo: Sequence[Todo], how: HowToTrain) -> None:
             project, part.dataset, plan, training.configuration, training.fold, how.device,
             how.reporter, how.should_stop, how.watch.clock,
         )  # fmt: skip
-        share = how.watch.share(left)
-        budget.train_and_judge(run, how.options, seconds=share, checkpoint=how.checkpoint)
+        budget.train_and_judge(
+            run, how.options, watch=how.watch, trainings_left=left, checkpoint=how.checkpoint
+        )
         left -= 1
 
 

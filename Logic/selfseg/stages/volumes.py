@@ -35,7 +35,8 @@ class VolumeRow:
         unit: of them.
         dice: predicted; None where nothing is.
         hd95_mm: predicted.
-        reasons: why somebody should look at it; None where nobody has judged it.
+        reasons: why somebody should look at it; None where nothing is known of its quality.
+        unknown: what is not known of its quality, in words; "" where all is.
         failure: why there is no segmentation; "" where there is one.
     """
 
@@ -45,6 +46,7 @@ class VolumeRow:
     dice: float | None = None
     hd95_mm: float | None = None
     reasons: tuple[str, ...] | None = None
+    unknown: str = ""
     failure: str = ""
 
 
@@ -85,8 +87,7 @@ def volume_table(rows: Iterable[VolumeRow]) -> str:
     ]
     for row in listed:
         state = "failed" if row.failure else "done"
-        look = "" if row.reasons is None else "yes" if row.reasons else "no"
-        reasons = row.failure or "; ".join(row.reasons or ())
+        look, reasons = _judgement(row)
         values = [row.sizes.get(name) if unit == row.unit else None for name, unit in columns]
         lines.append(
             [row.case, state, _number(row.dice, 3), _number(row.hd95_mm, 1), look, reasons]
@@ -106,6 +107,15 @@ def write_volume_table(path: Path, rows: Iterable[VolumeRow]) -> None:
         ProjectError: it cannot be written.
     """
     write_bytes_atomically(path, volume_table(rows).encode("utf-8-sig"))
+
+
+def _judgement(row: VolumeRow) -> tuple[str, str]:
+    """Whether to look at a case, and why."""
+    if row.failure:
+        return "", row.failure
+    told = [text for text in (*(row.reasons or ()), row.unknown) if text]
+    look = "unknown" if row.reasons is None else "yes" if row.reasons else "no"
+    return look, "; ".join(told)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -357,9 +357,10 @@ def _train(
                 save()
                 raise _cancelled(state.iteration)
 
-        write(WEIGHTS_FINAL)
-        if not (folder / WEIGHTS_BEST).is_file():
-            write(WEIGHTS_BEST)
+    # Last, when log and picture are whole: with the final weights the training is over.
+    if not (folder / WEIGHTS_BEST).is_file():
+        write(WEIGHTS_BEST)
+    write(WEIGHTS_FINAL)
     return TrainingResult(
         folder / WEIGHTS_FINAL,
         folder / WEIGHTS_BEST,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,17 +10,18 @@ from slicer.i18n import tr as _
 
 from selfseg.domain.errors import SelfsegError
 
+from ..child_run import EventTaker, LineTaker
 from ..model_list import ModelEntry
+from ..run_panel import DEVICES, RunPanel
 from ..session import Session
 from .presenter import BatchPresenter, CaseRow, Choices
 from .run import BatchResult, BatchSettings
 from .table import add_table, show_table
 
 POLL_MILLISECONDS = 100
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-class BatchPanel:
+class BatchPanel(RunPanel):
     """Connects the widgets of BatchPanel.ui with a presenter.
 
     Args:
@@ -37,8 +38,7 @@ class BatchPanel:
     }
 
     def __init__(self, ui: Any, session: Session) -> None:
-        self._ui, self._session = ui, session
-        self._timer = timer = session.new_timer()
+        super().__init__(ui, session)
         self._entries: tuple[ModelEntry, ...] = ()
         self._shown: tuple[CaseRow, ...] = ()
         self._structures_of = ""
@@ -59,25 +59,13 @@ class BatchPanel:
         for box in (ui.mirrorCheckBox, ui.continueCheckBox):
             box.connect("toggled(bool)", self._choose)
         ui.structureList.connect("itemChanged(QListWidgetItem*)", self._choose)
-        ui.applyButton.connect("clicked(bool)", self._press_apply)
         ui.reviewButton.connect("clicked(bool)", self._review)
         ui.tableButton.connect("clicked(bool)", self._show_table)
-        timer.interval = POLL_MILLISECONDS
-        timer.connect("timeout()", self.presenter.tick)
+        self._connect_run(self.presenter.tick, POLL_MILLISECONDS)
         session.model_ready.connect(self._list_models)
         self._list_models()
 
-    def close(self) -> None:
-        """Ends what runs; called when the module is unloaded or the scene is closed."""
-        self._timer.stop()
-        self.presenter.close()
-
-    def _start(
-        self,
-        choices: Choices,
-        on_event: Callable[[dict[str, Any]], None],
-        on_log: Callable[[str], None],
-    ) -> Any:
+    def _start(self, choices: Choices, on_event: EventTaker, on_log: LineTaker) -> Any:
         assert choices.model is not None  # noqa: S101 - the presenter starts nothing without one
         logic = self._session.logic
         logic.installDependencies()
@@ -153,11 +141,6 @@ class BatchPanel:
         chosen = tuple(item.text() for item in items if item.checkState() == qt.Qt.Checked)
         return () if len(chosen) == len(items) else chosen
 
-    def _press_apply(self, *_: object) -> None:
-        if not self.presenter.running.active:
-            self._ui.logText.clear()
-        self.presenter.press_apply()
-
     def _review(self, *_: object) -> None:
         folder = self.presenter.reviewable
         if folder is not None:
@@ -179,27 +162,12 @@ class BatchPanel:
 
     def _show(self) -> None:
         ui, view = self._ui, self.presenter.view()
-        ui.applyButton.text = view.apply_text
-        ui.applyButton.enabled = view.apply_enabled
-        ui.applyButton.toolTip = view.apply_tooltip
-        for box in (ui.inputsBox, ui.outputsBox, ui.advancedBox):
-            box.enabled = view.choices_enabled
-        ui.progressBar.visible = view.running
-        # A bar from 0 to 0 moves without saying how far: the share of work is not known yet.
-        ui.progressBar.maximum = 0 if view.percent is None else 100
-        ui.progressBar.value = view.percent or 0
-        ui.statusLabel.text = view.status
-        ui.statusLabel.styleSheet = "font-weight: bold" if view.failed else ""
+        self._show_run(view, (ui.inputsBox, ui.outputsBox, ui.advancedBox))
         ui.modelLabel.text = view.model_text
         ui.reviewButton.enabled = view.review_enabled
         ui.tableButton.enabled = view.table_enabled
         self._show_rows(view.rows)
-        if view.failed:
-            ui.logBox.collapsed = False
-        if view.running and not self._timer.active:
-            self._timer.start()
-        elif not view.running and self._timer.active:
-            self._timer.stop()
+        self._keep_time(view.running)
 
     def _show_rows(self, rows: tuple[CaseRow, ...]) -> None:
         """Writes the rows that changed: a folder may hold thousands."""
@@ -216,9 +184,6 @@ class BatchPanel:
                 item.setToolTip(text)
                 table.setItem(index, column, item)
         self._shown = rows
-
-    def _log(self, line: str) -> None:
-        self._ui.logText.appendPlainText(line)
 
 
 def reasons_in(folder: Path) -> Mapping[str, str]:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from slicer.i18n import tr as _
 
-from ..export.running import Run, Running, duration
+from ..child_run import EventTaker, LineTaker
 from ..model_list import ModelEntry
+from ..running import Run, Running, RunView, duration
 from .run import BatchResult, BatchSettings, reason_of
 
 State = Literal["waiting", "done before", "done", "failed"]
@@ -73,25 +74,17 @@ class CaseRow:
         return "" if self.seconds is None else duration(self.seconds)
 
 
-@dataclass(frozen=True)
-class View:
+@dataclass(frozen=True, kw_only=True)
+class View(RunView):
     """What the page shows."""
 
-    apply_text: str
-    apply_enabled: bool
-    apply_tooltip: str
-    choices_enabled: bool
-    running: bool
-    percent: int | None
-    status: str
-    failed: bool
     rows: tuple[CaseRow, ...]
     model_text: str
     review_enabled: bool
     table_enabled: bool
 
 
-StartRun = Callable[[Choices, Callable[[dict[str, Any]], None], Callable[[str], None]], Run]
+StartRun = Callable[[Choices, EventTaker, LineTaker], Run]
 
 
 class BatchPresenter:
@@ -110,7 +103,7 @@ class BatchPresenter:
         start: StartRun,
         *,
         on_change: Callable[[], None] = lambda: None,
-        on_log: Callable[[str], None] = lambda line: None,
+        on_log: LineTaker = lambda line: None,
         on_done: Callable[[BatchResult], None] = lambda result: None,
         quality: Callable[[Path], Mapping[str, str]] = lambda folder: {},
     ) -> None:
@@ -128,18 +121,15 @@ class BatchPresenter:
 
     def view(self) -> View:
         """What to show now."""
-        running, problem = self.running, self._problem()
+        running = self.running
+        shown = running.shown(
+            start=_("Segment all"),
+            problem=self._problem(),
+            stop=_("Stops after the present step; finished cases stay."),
+        )
+        shown["failed"] |= any(row.state == "failed" for row in self._rows.values())
         return View(
-            apply_text=_("Cancel") if running.active else _("Segment all"),
-            apply_enabled=not running.stopping if running.active else not problem,
-            apply_tooltip=_("Stops after the present step; finished cases stay.")
-            if running.active
-            else problem,
-            choices_enabled=not running.active,
-            running=running.active,
-            percent=running.percent,
-            status=running.status,
-            failed=running.failed or any(row.state == "failed" for row in self._rows.values()),
+            **shown,
             rows=tuple(self._rows.values()),
             model_text=_described(self._choices.model),
             review_enabled=not running.active and self.reviewable is not None,

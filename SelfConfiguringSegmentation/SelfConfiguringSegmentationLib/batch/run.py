@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..jobs import Job, JobFailed, ProcessStarter
+from ..child_run import ChildRun, EventTaker, LineTaker
+from ..jobs import JobFailed, ProcessStarter
 
 VOLUMES_FILE = "volumes.csv"
 
@@ -46,7 +47,7 @@ class BatchResult:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-class BatchRun:
+class BatchRun(ChildRun):
     """`selfseg predict` on a folder.
 
     Args:
@@ -69,8 +70,8 @@ class BatchRun:
         start: ProcessStarter,
         settings: BatchSettings | None = None,
         library: Path | None = None,
-        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
-        on_log: Callable[[str], None] = lambda line: None,
+        on_event: EventTaker = lambda event: None,
+        on_log: LineTaker = lambda line: None,
     ) -> None:
         settings = settings or BatchSettings()
         self._output, self._on_event = Path(output), on_event
@@ -86,27 +87,7 @@ class BatchRun:
         if library is not None:
             arguments += ["--library", str(library)]
         arguments += ["-i", *map(str, inputs)]
-        self._job = Job(arguments, start=start, on_event=self._take, on_log=on_log)
-
-    def poll(self) -> bool:
-        """Hands on what arrived; True at the end."""
-        return self._job.poll()
-
-    def wait(self, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """Polls until the child has ended; on an exception (Ctrl-C too) ends it."""
-        try:
-            self._job.wait(while_waiting=while_waiting)
-        except BaseException:
-            self.end_now()
-            raise
-
-    def cancel(self) -> None:
-        """Asks the child to stop; finished cases stay."""
-        self._job.cancel()
-
-    def end_now(self) -> None:
-        """Ends the child by force."""
-        self._job.end_now()
+        super().__init__(arguments, start=start, on_event=self._take, on_log=on_log)
 
     def finish(self) -> BatchResult:
         """What was made; failed cases are in it, as long as others could be worked on.
@@ -116,7 +97,7 @@ class BatchRun:
             JobFailed: nothing could be done.
         """
         try:
-            self._job.raise_on_failure()
+            super().finish()
         except JobFailed:
             if not (self._through and self._failed):
                 raise
@@ -152,8 +133,8 @@ def start_batch(
     *,
     settings: BatchSettings | None = None,
     library: Path | None = None,
-    onEvent: Callable[[dict[str, Any]], None] = lambda event: None,
-    onLog: Callable[[str], None] = lambda line: None,
+    onEvent: EventTaker = lambda event: None,
+    onLog: LineTaker = lambda line: None,
 ) -> BatchRun:
     """What the module's logic calls."""
     inputs = [folder] if isinstance(folder, str | Path) else folder

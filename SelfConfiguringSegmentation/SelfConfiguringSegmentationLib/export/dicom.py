@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from selfseg.domain.errors import SelfsegError
 from selfseg.domain.segments import ALGORITHM_NAME_TAG, ALGORITHM_TYPE_TAG, STATUS_TAG, algorithm_of
 
-from .snapshot import tag_of
+from ..scene import tag_of
 
 UIDS = "DICOM.instanceUIDs"
 REFERENCED = "DICOM.ReferencedInstanceUIDs"

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from selfseg.domain.errors import SelfsegError
 from selfseg.domain.segments import ALGORITHM_NAME_TAG
 
+from ..child_run import EventTaker, LineTaker
+from ..run_panel import RunPanel
+from ..scene import tag_of
 from ..session import Session
 from . import dicom
 from .formats import file_formats
 from .presenter import REVIEWED_FOLDER, Choices, ExportPresenter
 from .run import ExportSettings
-from .snapshot import tag_of
 
 POLL_MILLISECONDS = 50
 
 
-class ExportPanel:
+class ExportPanel(RunPanel):
     """Connects the widgets of ExportPanel.ui with a presenter.
 
     Args:
@@ -30,8 +31,7 @@ class ExportPanel:
     KEPT: ClassVar = {"outputFolder": "currentPath", "formatSelector": "currentIndex"}
 
     def __init__(self, ui: Any, session: Session) -> None:
-        self._ui, self._session = ui, session
-        self._timer = timer = session.new_timer()
+        super().__init__(ui, session)
         self._formats = file_formats()
         self.presenter = ExportPresenter(self._start, on_change=self._show, on_log=self._log)
         ui.formatSelector.addItems([one.title for one in self._formats])
@@ -42,24 +42,12 @@ class ExportPanel:
             line.connect("currentPathChanged(QString)", self._choose)
         ui.sceneButton.connect("toggled(bool)", self._choose)
         ui.formatSelector.connect("currentIndexChanged(int)", self._choose)
-        ui.applyButton.connect("clicked(bool)", self._press_apply)
         ui.openButton.connect("clicked(bool)", self._open_folder)
-        timer.interval = POLL_MILLISECONDS
-        timer.connect("timeout()", self.presenter.tick)
+        self._connect_run(self.presenter.tick, POLL_MILLISECONDS)
         session.cases_corrected.connect(self._offer_reviewed)
         self._choose()
 
-    def close(self) -> None:
-        """Ends what runs; called when the module is unloaded or the scene is closed."""
-        self._timer.stop()
-        self.presenter.close()
-
-    def _start(
-        self,
-        choices: Choices,
-        on_event: Callable[[dict[str, Any]], None],
-        on_log: Callable[[str], None],
-    ) -> Any:
+    def _start(self, choices: Choices, on_event: EventTaker, on_log: LineTaker) -> Any:
         logic = self._session.logic
         logic.installDependencies()
         settings = ExportSettings(
@@ -116,11 +104,6 @@ class ExportPanel:
             )
         )
 
-    def _press_apply(self, *_: object) -> None:
-        if not self.presenter.running.active:
-            self._ui.logText.clear()
-        self.presenter.press_apply()
-
     def _offer_reviewed(self, folder: Path) -> None:
         self._ui.reviewedFolder.currentPath = str(folder)
 
@@ -131,11 +114,7 @@ class ExportPanel:
 
     def _show(self) -> None:
         ui, view = self._ui, self.presenter.view()
-        ui.applyButton.text = view.apply_text
-        ui.applyButton.enabled = view.apply_enabled
-        ui.applyButton.toolTip = view.apply_tooltip
-        ui.inputsBox.enabled = view.choices_enabled
-        ui.outputsBox.enabled = view.choices_enabled
+        self._show_run(view, (ui.inputsBox, ui.outputsBox))
         scene = ui.sceneButton.checked
         for widget in (
             ui.segmentationSelector, ui.segmentationSelectorLabel, ui.volumeSelector,
@@ -147,22 +126,8 @@ class ExportPanel:
         for widget in (ui.dicomFolder, ui.dicomFolderLabel):
             widget.visible = view.asks_for_dicom
         ui.hintLabel.text = view.hint
-        ui.progressBar.visible = view.running
-        # A bar from 0 to 0 moves without saying how far: the share of work is not known yet.
-        ui.progressBar.maximum = 0 if view.percent is None else 100
-        ui.progressBar.value = view.percent or 0
-        ui.statusLabel.text = view.status
-        ui.statusLabel.styleSheet = "font-weight: bold" if view.failed else ""
         ui.openButton.enabled = bool(view.written)
-        if view.failed:
-            ui.logBox.collapsed = False
-        if view.running and not self._timer.active:
-            self._timer.start()
-        elif not view.running and self._timer.active:
-            self._timer.stop()
-
-    def _log(self, line: str) -> None:
-        self._ui.logText.appendPlainText(line)
+        self._keep_time(view.running)
 
 
 def program_of(segmentation_node: Any) -> str:

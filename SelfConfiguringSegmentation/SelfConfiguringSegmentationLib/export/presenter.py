@@ -9,8 +9,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ..child_run import EventTaker, LineTaker
+from ..running import Run, Running, RunView
 from .formats import format_of
-from .running import Run, Running
 
 REVIEWED_FOLDER = "reviewed"
 
@@ -40,27 +41,16 @@ class Choices:
     output: str = ""
 
 
-@dataclass(frozen=True)
-class View:
+@dataclass(frozen=True, kw_only=True)
+class View(RunView):
     """What the page shows."""
 
-    apply_text: str
-    apply_enabled: bool
-    apply_tooltip: str
-    choices_enabled: bool
-    running: bool
-    percent: int | None
-    status: str
-    failed: bool
     hint: str
     asks_for_dicom: bool
     written: tuple[str, ...]
 
 
-StartRun = Callable[
-    [Choices, Callable[[dict[str, Any]], None], Callable[[str], None]],
-    Run,
-]
+StartRun = Callable[[Choices, EventTaker, LineTaker], Run]
 
 
 class ExportPresenter:
@@ -77,7 +67,7 @@ class ExportPresenter:
         start: StartRun,
         *,
         on_change: Callable[[], None] = lambda: None,
-        on_log: Callable[[str], None] = lambda line: None,
+        on_log: LineTaker = lambda line: None,
     ) -> None:
         self._start = start
         self._on_change = on_change
@@ -88,20 +78,13 @@ class ExportPresenter:
 
     def view(self) -> View:
         """What to show now."""
-        running = self.running
-        problem = self._problem()
         chosen = self._choices
         return View(
-            apply_text=_("Cancel") if running.active else _("Export"),
-            apply_enabled=not running.stopping if running.active else not problem,
-            apply_tooltip=_("Stops the export; what is written stays.")
-            if running.active
-            else problem,
-            choices_enabled=not running.active,
-            running=running.active,
-            percent=running.percent,
-            status=running.status,
-            failed=running.failed,
+            **self.running.shown(
+                start=_("Export"),
+                problem=self._problem(),
+                stop=_("Stops the export; what is written stays."),
+            ),
             hint=format_of(chosen.format).hint,
             asks_for_dicom=chosen.format == "dicom-seg"
             and (chosen.reviewed or not chosen.loaded_as_dicom),

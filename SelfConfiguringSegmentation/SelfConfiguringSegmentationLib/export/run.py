@@ -5,26 +5,21 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from selfseg.domain.errors import Cancelled, UsageError
+from selfseg.domain.errors import UsageError
 
-from ..jobs import Job, ProcessStarter
-from . import dicom, transforms
+from .. import transforms
+from ..child_run import ChildRun, EventTaker, LineTaker
+from ..jobs import ProcessStarter
+from . import dicom
 from .formats import format_for, format_of
 from .snapshot import take_snapshot
-
-SLICE_SECONDS = 0.03
-"""Of each poll spent on copying voxels; the rest of the time belongs to the user."""
-
-EventTaker = Callable[[dict[str, Any]], None]
-LineTaker = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class ExportSettings:
     model: Path | None = None
 
 
-class SceneExport:
+class SceneExport(ChildRun):
     """A segmentation of the scene: its voxels go to a file, the child makes the rest of it.
 
     The scene is only read; Slicer's own DICOM exporter alone updates the segments' tags.
@@ -72,75 +67,43 @@ class SceneExport:
         on_event: EventTaker = lambda event: None,
         on_log: LineTaker = lambda line: None,
     ) -> None:
-        self._node, self._start = segmentation_node, start
+        self._node = segmentation_node
         self._settings = settings or ExportSettings()
-        self._on_event, self._on_log = on_event, on_log
+        self._on_event = on_event
         self._folder, self._name, self._format = _target(target, segmentation_node, self._settings)
         self._volume = self._settings.volume or _reference_volume(segmentation_node)
         self._written: list[Path] = []
-        self._job: Job | None = None
-        self._cancelled = False
         self._temporary: Path | None = None
-        self._steps: Iterator[float] | None = None
         self._exporter = None
         if self._format == "dicom-seg" and self._settings.dicom_folder is None:
             self._exporter = dicom.slicer_exporter(segmentation_node, self._volume)
+        arguments: list[str] = []
+        copying = None
         if self._exporter is None:
             snapshot = take_snapshot(segmentation_node, self._volume)
             options, files = self._options()
             self._temporary = Path(tempfile.mkdtemp(prefix="selfseg-"))
             source = self._temporary / f"{self._name}.seg.nrrd"
-            self._arguments = ["export", str(source), "-o", str(self._folder), *options]
+            arguments = ["export", str(source), "-o", str(self._folder), *options]
             if files:
                 listed = self._temporary / "series.txt"
                 listed.write_text("\n".join(map(str, files)), encoding="utf-8")
-                self._arguments += ["--dicom-list", str(listed)]
-            self._steps = snapshot.write(source)
+                arguments += ["--dicom-list", str(listed)]
+            copying = snapshot.write(source)
+        super().__init__(
+            arguments, start=start, on_event=self._take, on_log=on_log, copying=copying
+        )
 
     def poll(self) -> bool:
         """Copies some voxels, or hands on what the child says; True once it has ended."""
-        if self._cancelled and self._job is None:
-            return True
-        if self._exporter is not None:
+        if self._exporter is not None and not self._cancelled:
             path = self._folder / f"{self._name}.dcm"
             self._written.append(
                 dicom.export_with_slicer(self._node, self._volume, path, self._exporter)
             )
             self._exporter = None
             return True
-        if self._steps is not None:
-            deadline = time.monotonic() + SLICE_SECONDS
-            for _share in self._steps:
-                if time.monotonic() > deadline:
-                    return False
-            self._steps = None
-            self._job = Job(
-                self._arguments, start=self._start, on_event=self._take, on_log=self._on_log
-            )
-        return self._job is None or self._job.poll()
-
-    def wait(self, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """Polls until it has ended; on an exception (Ctrl-C too) ends the child."""
-        try:
-            while not self.poll():
-                while_waiting()
-                time.sleep(0.02)
-        except BaseException:
-            self.end_now()
-            raise
-
-    def cancel(self) -> None:
-        """Asks for a stop; go on polling."""
-        self._cancelled = True
-        if self._job is not None:
-            self._job.cancel()
-
-    def end_now(self) -> None:
-        """Ends the child by force and removes the temporary files."""
-        self._cancelled = True
-        if self._job is not None:
-            self._job.end_now()
-        self._clean_up()
+        return super().poll()
 
     def finish(self) -> tuple[Path, ...]:
         """The files that were written, or the folder of them.
@@ -149,14 +112,8 @@ class SceneExport:
             Cancelled: it was cancelled.
             JobFailed: the child failed.
         """
-        try:
-            if self._job is not None:
-                self._job.raise_on_failure()
-            elif self._cancelled:
-                raise Cancelled(_("stopped; nothing was written"))
-            return tuple(self._written)
-        finally:
-            self._clean_up()
+        super().finish()
+        return tuple(self._written)
 
     def _options(self) -> tuple[list[str], tuple[Path, ...]]:
         """What the child is told besides names of files; and the files of the DICOM series."""
@@ -191,7 +148,7 @@ class SceneExport:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
 
-class FolderExport:
+class FolderExport(ChildRun):
     """What reviewers approved or corrected, or predictions as they are, in a child process.
 
     Args:
@@ -225,27 +182,7 @@ class FolderExport:
             arguments += ["--dicom", str(settings.dicom_folder)]
         if settings.model is not None:
             arguments += ["--model", str(settings.model)]
-        self._job = Job(arguments, start=start, on_event=self._take, on_log=on_log)
-
-    def poll(self) -> bool:
-        """Hands on what arrived; True at the end."""
-        return self._job.poll()
-
-    def wait(self, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """Polls until the child has ended; on an exception ends it."""
-        try:
-            self._job.wait(while_waiting=while_waiting)
-        except BaseException:
-            self.end_now()
-            raise
-
-    def cancel(self) -> None:
-        """Asks the child to stop; what is written stays."""
-        self._job.cancel()
-
-    def end_now(self) -> None:
-        """Ends the child by force."""
-        self._job.end_now()
+        super().__init__(arguments, start=start, on_event=self._take, on_log=on_log)
 
     def finish(self) -> tuple[Path, ...]:
         """The files that were written.
@@ -254,7 +191,7 @@ class FolderExport:
             Cancelled: it was cancelled.
             JobFailed: the child failed, or some of the cases did.
         """
-        self._job.raise_on_failure()
+        super().finish()
         return tuple(self._written)
 
     def _take(self, event: Mapping[str, Any]) -> None:

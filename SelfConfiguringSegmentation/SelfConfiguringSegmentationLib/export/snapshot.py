@@ -19,14 +19,14 @@ from selfseg.domain.segments import (
     ALGORITHM_NAME_TAG,
     ALGORITHM_TYPE_TAG,
     STATUS_TAG,
-    Codes,
     Segment,
     SegmentsInPlace,
     algorithm_of,
 )
+from selfseg.domain.terminology import Codes, parse_terms
 from selfseg.io.seg_nrrd_header import seg_nrrd_header
 
-from ..scene import grid_of_matrix, volume_grid
+from ..scene import grid_of_matrix, labelmap_name, tag_of, volume_grid
 
 STEP_BYTES = 8 * 2**20
 """Written between two looks at the clock: some 10 ms."""
@@ -85,10 +85,8 @@ def take_snapshot(segmentation_node: Any, volume_node: Any = None) -> Snapshot:
     Raises:
         ImageError: nothing to export, or no label maps.
     """
-    import slicer
-
     segmentation = segmentation_node.GetSegmentation()
-    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    name = labelmap_name()
     if segmentation.GetNumberOfSegments() == 0:
         raise ImageError(
             _("the segmentation has no segments"),
@@ -146,21 +144,13 @@ def _segments(segmentation: Any, name: str, numbers: dict[int, int]) -> tuple[Se
                 layer=layer,
                 value=value,
                 colour=(red, green, blue),
-                codes=Codes.from_slicer(segment.GetTerminology() or ""),
+                codes=parse_terms(segment.GetTerminology()) or Codes(),
                 algorithm=algorithm_of({key: value for key, value in tags.items() if value}),
                 algorithm_name=tags[ALGORITHM_NAME_TAG],
                 identifier=identifier,
             )
         )
     return tuple(made)
-
-
-def tag_of(segment: Any, name: str) -> str:
-    """A tag of a segment, "" where it has none."""
-    import vtk
-
-    value = vtk.mutable("")
-    return str(value) if segment.GetTag(name, value) else ""
 
 
 def _on_common_grid(images: list[Any]) -> tuple[Geometry, tuple[Layer, ...], dict[int, int]]:
@@ -187,8 +177,7 @@ def _on_common_grid(images: list[Any]) -> tuple[Geometry, tuple[Layer, ...], dic
     low = [min(extent[2 * axis] for extent in extents) for axis in range(3)]
     high = [max(extent[2 * axis + 1] for extent in extents) for axis in range(3)]
     matrix = slicer.util.arrayFromVTKMatrix(_matrix(first))
-    matrix[:3, 3] += matrix[:3, :3] @ low
-    grid = grid_of_matrix(matrix, [b - a + 1 for a, b in zip(low, high, strict=True)])
+    grid = grid_of_matrix(matrix, [b - a + 1 for a, b in zip(low, high, strict=True)], low)
     layers = []
     for image in aligned.values():
         extent = image.GetExtent()
@@ -255,10 +244,10 @@ def _reference(segmentation: Any, volume_node: Any) -> Geometry | None:
     matrix, extent = vtk.vtkMatrix4x4(), [0, -1, 0, -1, 0, -1]
     if not text or not converter.DeserializeImageGeometry(text, matrix, extent):
         return None
-    array = slicer.util.arrayFromVTKMatrix(matrix)
-    array[:3, 3] += array[:3, :3] @ extent[::2]
     sizes = [extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in range(3)]
-    return grid_of_matrix(array, sizes) if min(sizes) > 0 else None
+    if min(sizes) < 1:
+        return None
+    return grid_of_matrix(slicer.util.arrayFromVTKMatrix(matrix), sizes, extent[::2])
 
 
 def _empty_layer() -> Layer:

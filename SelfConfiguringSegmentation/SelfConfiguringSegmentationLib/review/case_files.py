@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from selfseg.domain.errors import ImageError
 from selfseg.domain.geometry import SLICE_SPACING_2D, Geometry
+from selfseg.io.seg_nrrd_header import ENDING as SEGMENTATION_ENDING
 from selfseg.review.cases import ReviewCase
 
 from ..scene import GEOMETRY_TOLERANCE
-from .seg_nrrd import SEGMENTATION_ENDING, read_segments
+from .seg_nrrd import read_segments
 from .segments import Description, Segments, segments_of_labels
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")

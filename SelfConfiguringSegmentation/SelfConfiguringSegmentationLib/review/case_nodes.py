@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from selfseg.domain.geometry import Geometry
 from selfseg.domain.labels import Label
+from selfseg.domain.segments import ALGORITHM_TYPE_TAG
+from selfseg.io.seg_nrrd_header import CODE_TAG
 
-from ..scene import GEOMETRY_TOLERANCE, volume_grid
+from ..scene import (
+    GEOMETRY_TOLERANCE,
+    labelmap_name,
+    matrix_of_grid,
+    tag_of,
+    volume_grid,
+)
 from ..terminology import look_of
 from .case_files import LoadedCase, LoadedImage
 from .segments import Segment, Segments
@@ -84,7 +92,7 @@ class CaseNodes:
         for index in range(segmentation.GetNumberOfSegments()):
             identifier = segmentation.GetNthSegmentID(index)
             segment = segmentation.GetSegment(identifier)
-            image = segment.GetRepresentation(_representation())
+            image = segment.GetRepresentation(labelmap_name())
             # Segments that share a layer share one image: it is copied once.
             key = "" if image is None else image.GetAddressAsString("")
             value = segment.GetLabelValue()
@@ -107,7 +115,7 @@ class CaseNodes:
         state: list[object] = []
         for index in range(segmentation.GetNumberOfSegments()):
             segment = segmentation.GetNthSegment(index)
-            image = segment.GetRepresentation(_representation())
+            image = segment.GetRepresentation(labelmap_name())
             state += [segmentation.GetNthSegmentID(index), segment.GetName()]
             if image is not None:
                 state += [image.GetAddressAsString(""), image.GetMTime()]
@@ -148,7 +156,7 @@ class CaseNodes:
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), volume.GetID())
         segmentation = node.GetSegmentation()
-        segmentation.SetSourceRepresentationName(_representation())
+        segmentation.SetSourceRepresentationName(labelmap_name())
         for index, segment in enumerate(self._loaded.shown.segments):
             segmentation.AddSegment(
                 _vtk_segment(segment, index, layers[segment.layer]), segment.identifier
@@ -237,16 +245,7 @@ def ijk_to_ras(grid: Geometry) -> Any:
 
     A picture has one slice of 1 mm, and not the spacing that marks it as one.
     """
-    import numpy as np
-    import slicer
-
-    spacing = np.array(grid.spacing[::-1])
-    if grid.is_2d:
-        spacing[2] = 1.0
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.array(grid.direction) * spacing
-    matrix[:3, 3] = grid.origin
-    return slicer.util.vtkMatrixFromArray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix)
+    return matrix_of_grid(replace(grid, spacing=(1.0, *grid.spacing[1:])) if grid.is_2d else grid)
 
 
 def _same_grid(image: Any, volume: Any) -> bool:
@@ -309,11 +308,11 @@ def _vtk_segment(segment: Segment, index: int, layer: Any) -> Any:
     found.SetColor(*(part / 255.0 for part in segment.colour or look.colour))
     if terminology := segment.terminology or look.terminology:
         found.SetTerminology(terminology)
-    found.SetTag("DICOM.SegmentAlgorithmType", segment.made)
+    found.SetTag(ALGORITHM_TYPE_TAG, segment.made)
     if segment.code:
-        found.SetTag("SelfConfiguringSegmentation.Code", segment.code)
+        found.SetTag(CODE_TAG, segment.code)
     found.SetLabelValue(segment.value)
-    found.AddRepresentation(_representation(), layer)
+    found.AddRepresentation(labelmap_name(), layer)
     return found
 
 
@@ -325,24 +324,10 @@ def _described(identifier: str, segment: Any, layer: int, value: int) -> Segment
         layer,
         value,
         (red, green, blue),
-        _tag(segment, "SelfConfiguringSegmentation.Code") or None,
+        tag_of(segment, CODE_TAG) or None,
         segment.GetTerminology() or "",
-        _tag(segment, "DICOM.SegmentAlgorithmType") or "MANUAL",
+        tag_of(segment, ALGORITHM_TYPE_TAG) or "MANUAL",
     )
-
-
-def _tag(segment: Any, name: str) -> str:
-    import vtk
-
-    value = vtk.reference("")
-    return str(value) if segment.GetTag(name, value) else ""
-
-
-def _representation() -> str:
-    import slicer
-
-    name: str = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    return name
 
 
 def _belongings(node: Any) -> Sequence[Any]:

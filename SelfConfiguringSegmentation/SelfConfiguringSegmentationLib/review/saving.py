@@ -24,13 +24,14 @@ from typing import Any
 from selfseg.domain.errors import ProjectError
 from selfseg.domain.geometry import Geometry
 from selfseg.io.atomic_files import written_atomically
+from selfseg.io.seg_nrrd_header import ENDING as SEGMENTATION_ENDING
 from selfseg.review.cases import IMAGE_FOLDER, ReviewCase
 from selfseg.review.decisions import Decision
 from selfseg.review.log import ReviewLog
 from selfseg.review.tables import REVIEWED_FOLDER
 
 from .case_files import LoadedCase, digest_of
-from .seg_nrrd import SEGMENTATION_ENDING, write_nrrd, write_segments
+from .seg_nrrd import write_segments
 from .segments import Segments, changed_structures, check_exclusive
 
 DRAFT_FOLDER = "drafts"
@@ -172,6 +173,8 @@ def save_scene_case(
     Raises:
         ProjectError: they cannot be written, or a case of that name is there already.
     """
+    from selfseg.io.nrrd_files import write_nrrd
+
     target = folder / f"{identifier}{SEGMENTATION_ENDING}"
     if target.exists():
         raise ProjectError(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from selfseg.domain.errors import ModelError
 
-from ..jobs import Job, ProcessStarter
+from ..child_run import ChildRun, EventTaker, LineTaker
+from ..jobs import ProcessStarter
 from ..model_list import ModelEntry, ModelList
 
 
-class LibraryJob:
+class LibraryJob(ChildRun):
     """One call of `selfseg model`.
 
     Args:
@@ -29,49 +30,20 @@ class LibraryJob:
         library: Path,
         *,
         start: ProcessStarter,
-        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
-        on_log: Callable[[str], None] = lambda line: None,
+        on_event: EventTaker = lambda event: None,
+        on_log: LineTaker = lambda line: None,
     ) -> None:
         self.lines: list[str] = []
         """What it has printed, errors included."""
         self._on_log = on_log
         self.working = False
         """It is another process that works; see `steps.SteppedRun`."""
-        self._job = Job(
+        super().__init__(
             ["model", *words, "--library", str(library)],
             start=start,
             on_event=on_event,
             on_log=self._take,
         )
-
-    def poll(self) -> bool:
-        """Hands on what arrived; True once `finish` may be called."""
-        return self._job.poll()
-
-    def wait(self, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """Polls until the end; on an exception (Ctrl-C too) ends the child."""
-        try:
-            self._job.wait(while_waiting=while_waiting)
-        except BaseException:
-            self.end_now()
-            raise
-
-    def cancel(self) -> None:
-        """Asks for a stop; the library stays as it was. Go on polling."""
-        self._job.cancel()
-
-    def end_now(self) -> None:
-        """Stops by force."""
-        self._job.end_now()
-
-    def finish(self) -> Any:
-        """What it has led to.
-
-        Raises:
-            Cancelled, JobFailed: it was stopped, or failed.
-        """
-        self._job.raise_on_failure()
-        return None
 
     def _take(self, line: str) -> None:
         self.lines.append(line)

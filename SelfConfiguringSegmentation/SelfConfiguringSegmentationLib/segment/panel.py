@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from selfseg.domain.errors import SelfsegError
 
+from ..run_panel import DEVICES, RunPanel, emphasis
 from ..session import Session
 from .model_menu import ModelMenu
 from .presenter import EventTaker, LineTaker, SegmentPresenter
@@ -22,10 +23,8 @@ IDLE_MILLISECONDS = 100
 BUSY_MILLISECONDS = 5
 """Between two of our own steps: the interface gets its turn in between."""
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
-
-class SegmentPanel:
+class SegmentPanel(RunPanel):
     """Connects the widgets of SegmentPanel.ui with a presenter.
 
     Args:
@@ -41,9 +40,7 @@ class SegmentPanel:
     }
 
     def __init__(self, ui: Any, session: Session) -> None:
-        self._ui = ui
-        self._session = session
-        self._timer = timer = session.new_timer()
+        super().__init__(ui, session)
         self._filling = True
         self._shown_model = self._ahead = ""
         self._result: Any = None
@@ -64,9 +61,7 @@ class SegmentPanel:
         for box in (ui.mirrorCheckBox, ui.surfaceCheckBox, ui.addCheckBox, ui.framesCheckBox):
             box.connect("toggled(bool)", self._choose)
         ui.stepSelector.connect("valueChanged(double)", self._choose)
-        ui.applyButton.connect("clicked(bool)", self._press_apply)
-        timer.interval = IDLE_MILLISECONDS
-        timer.connect("timeout()", self._tick)
+        self._connect_run(self._tick, IDLE_MILLISECONDS)
         session.model_ready.connect(lambda path: self._list_models(str(path)))
         self._filling = False
         self._list_models()
@@ -197,10 +192,8 @@ class SegmentPanel:
             return  # Apply will say what is wrong
         self._timer.start()
 
-    def _press_apply(self, *_arguments: object) -> None:
-        if not self.presenter.running:
-            self._ui.logText.clear()
-        self.presenter.press_apply()
+    def _is_running(self) -> bool:
+        return self.presenter.running
 
     def _tick(self) -> None:
         worker = self._session.logic.segmenting.worker
@@ -218,17 +211,8 @@ class SegmentPanel:
 
     def _show(self) -> None:
         ui, view = self._ui, self.presenter.view()
-        ui.applyButton.text = view.apply_text
-        ui.applyButton.enabled = view.apply_enabled
-        ui.applyButton.toolTip = view.apply_tooltip
-        for box in (ui.inputsBox, ui.outputsBox, ui.advancedBox):
-            box.enabled = view.choices_enabled
-        ui.progressBar.visible = view.running
-        # A bar from 0 to 0 moves without saying how far: the share of work is not known yet.
-        ui.progressBar.maximum = 0 if view.percent is None else 100
-        ui.progressBar.value = view.percent or 0
-        ui.statusLabel.text = view.status
-        ui.statusLabel.styleSheet = "font-weight: bold" if view.attention else ""
+        self._show_run(view, (ui.inputsBox, ui.outputsBox, ui.advancedBox))
+        ui.statusLabel.styleSheet = emphasis(view.attention)
         ui.modelLabel.text = view.model_text
         ui.modelSelector.toolTip = view.model_tooltip
         ui.framesCheckBox.visible = bool(view.frames_text)
@@ -238,14 +222,9 @@ class SegmentPanel:
         ui.addCheckBox.enabled = view.add_enabled
         self._volumes.show(view.channels)
         self._menu.show(self.presenter.entry)
-        if view.failed:
-            ui.logBox.collapsed = False
         if view.running and not self._timer.active:
             self._timer.interval = BUSY_MILLISECONDS
             self._timer.start()
-
-    def _log(self, line: str) -> None:
-        self._ui.logText.appendPlainText(line)
 
     def _take_result(self, segmentation_node: Any) -> None:
         self._result = segmentation_node

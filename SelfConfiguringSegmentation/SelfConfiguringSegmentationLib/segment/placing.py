@@ -8,8 +8,9 @@ from typing import Any
 from selfseg.domain.errors import ImageError
 from selfseg.domain.geometry import Geometry
 
-from ..scene import GEOMETRY_TOLERANCE, volume_grid
-from .segments import NewSegment, labelmap_name
+from ..scene import GEOMETRY_TOLERANCE, labelmap_name, volume_grid
+from ..transforms import matrix_between
+from .segments import NewSegment
 
 
 def place_segments(
@@ -114,16 +115,14 @@ def check_unchanged(volume_node: Any, grid: Geometry) -> None:
 
 def _move_to(segments: Sequence[NewSegment], volume_node: Any, segmentation_node: Any) -> None:
     """Segments of a volume under one transform go into a segmentation under another."""
-    import slicer
     import vtk
 
     theirs = segmentation_node.GetParentTransformNode()
     ours = volume_node.GetParentTransformNode()
     if theirs is ours:
         return
-    between = vtk.vtkMatrix4x4()
-    transforms = slicer.vtkMRMLTransformNode
-    if not transforms.GetMatrixTransformBetweenNodes(ours, theirs, between):
+    between = matrix_between(ours, theirs)
+    if between is None:
         raise ImageError(
             "the segments cannot be added to this segmentation",
             expected="volume and segmentation under the same transform, or under linear ones",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from slicer.i18n import tr as _
 
-from selfseg.domain.errors import Cancelled, SelfsegError
-
 from ..model_list import ModelEntry
 from ..models import Model
+from ..running import Run, Running
 from .view import (
     ChannelRow,
     Choices,
@@ -22,33 +20,18 @@ from .view import (
     promise,
 )
 
-RECENT_LINES = 100
-"""Log lines remembered, so that an error which the child printed is not shown twice."""
-
 EventTaker = Callable[[Mapping[str, Any]], None]
 LineTaker = Callable[[str], None]
 
 
-class Run(Protocol):
+class SteppingRun(Run, Protocol):
     """Work in the background, as `SegmentationRun` and `ImportRun` do it."""
 
     working: bool
 
-    def poll(self) -> bool:
-        """Hands on what arrived; True at the end."""
 
-    def cancel(self) -> None:
-        """Asks for a stop."""
-
-    def end_now(self) -> None:
-        """Stops by force."""
-
-    def finish(self) -> Any:
-        """The result, or the error."""
-
-
-StartRun = Callable[[Choices, EventTaker, LineTaker], Run]
-StartWork = Callable[[EventTaker, LineTaker], Run]
+StartRun = Callable[[Choices, EventTaker, LineTaker], SteppingRun]
+StartWork = Callable[[EventTaker, LineTaker], SteppingRun]
 
 
 class SegmentPresenter:
@@ -71,22 +54,14 @@ class SegmentPresenter:
     ) -> None:
         self._start = start
         self._on_change = on_change
-        self._show_line = on_log
-        self._recent: deque[str] = deque(maxlen=RECENT_LINES)
-        self._on_done = on_done
-        self._finished: Callable[[Any], None] = on_done
+        self._running = _Stages(on_change=on_change, on_log=on_log, on_done=on_done)
         self._choices = Choices()
         self._entries: dict[str, ModelEntry] = {}
-        self._run: Run | None = None
-        self._stopping = False
-        self._failed = self._doubtful = False
-        self._percent: int | None = None
-        self._status = ""
 
     @property
     def running(self) -> bool:
         """True from Apply until the result is there, or the error."""
-        return self._run is not None
+        return self._running.active
 
     @property
     def choices(self) -> Choices:
@@ -114,25 +89,21 @@ class SegmentPresenter:
 
     def view(self) -> View:
         """What to show now."""
-        problem = "" if self.running else self._problem()
-        settings = self._choices.settings
-        hint = problem or ("" if self.model is None else promise(self.model, settings))
+        now = self._running
+        problem = "" if now.active else self._problem()
+        hint = "" if self.model is None else promise(self.model, self._choices.settings)
         first = self._choices.volumes[0]
         frames = 1 if first is None else first.frames
         single = not (frames > 1 and self._choices.all_frames)
         return View(
-            apply_text=_("Cancel") if self.running else _("Apply"),
-            apply_enabled=not self._stopping if self.running else not problem,
-            apply_tooltip=_("Stops it; what was there before stays as it is.")
-            if self.running
-            else hint,
-            choices_enabled=not self.running,
-            running=self.running,
-            percent=self._percent if self.running else None,
-            status=self._status,
-            failed=self._failed and not self.running,
-            attention=(self._failed or self._doubtful) and not self.running,
-            working=self._run is not None and self._run.working,
+            **now.shown(
+                start=_("Apply"),
+                problem=problem,
+                hint=hint,
+                stop=_("Stops it; what was there before stays as it is."),
+            ),
+            attention=(now.failed or now.doubtful) and not now.active,
+            working=now.active and now.run.working,
             model_text=describe(self.entry),
             model_tooltip=describe_in_full(self.entry),
             channels=self._channels(),
@@ -148,11 +119,8 @@ class SegmentPresenter:
 
     def press_apply(self) -> None:
         """Starts, or asks what runs to stop."""
-        if self._run is not None:
-            self._stopping = True
-            self._status = _("Stopping ...")
-            self._run.cancel()
-            self._on_change()
+        if self._running.active:
+            self._running.cancel()
         elif not self._problem():
             choices = self._choices
             self.work(lambda on_event, on_log: self._start(choices, on_event, on_log))
@@ -171,62 +139,25 @@ class SegmentPresenter:
             on_done: takes its result where it went well; that of a segmentation otherwise.
             text: the first status.
         """
-        if self._run is not None:
-            return
-        self._status, self._percent = text or _("Preparing ..."), None
-        self._stopping = self._failed = self._doubtful = False
-        self._finished = on_done or self._on_done
-        try:
-            self._run = start(self._take_event, self._on_log)
-        except (SelfsegError, RuntimeError, OSError) as error:
-            self._fail(error)
-        except BaseException as error:
-            self._fail(error)
-            self._on_change()
-            raise
-        self._on_change()
+        if not self._running.active:
+            running = self._running
+            running.start(lambda: start(running.take, running.log), on_done=on_done, text=text)
 
     def tick(self) -> None:
         """Called by a timer while running."""
-        run = self._run
-        if run is None or not run.poll() or self._run is None:
-            # Nothing new, or the scene was closed by what the run told us.
-            return
-        try:
-            result = run.finish()
-        except (SelfsegError, RuntimeError, OSError) as error:
-            self._fail(error)
-        except BaseException as error:
-            self._fail(error)
-            self._on_change()
-            raise
-        else:
-            self._run = None
-            case = getattr(run, "case", None)
-            self._status = outcome(case)
-            self._doubtful = bool(case is not None and case.reasons)
-            for reason in case.reasons if case is not None else ():
-                self._on_log(_("check: {reason}").format(reason=reason))
-            self._finished(result)
-        self._on_change()
+        self._running.tick()
 
     def close(self) -> None:
         """Ends what runs, by force."""
-        run, self._run = self._run, None
-        if run is not None:
-            run.end_now()
-            self._status = _("Stopped.")
-            self._on_change()
+        self._running.close()
 
     def say(self, text: str) -> None:
         """Shows a status."""
-        self._status, self._failed, self._doubtful = text, False, False
-        self._on_change()
+        self._running.say(text)
 
     def fail(self, error: BaseException) -> None:
         """Shows an error of something that is no run."""
-        self._fail(error)
-        self._on_change()
+        self._running.fail(error)
 
     def _problem(self) -> str:
         """Why Apply is disabled; "" where it is not."""
@@ -275,40 +206,55 @@ class SegmentPresenter:
             for number, name in enumerate(model.channel_names)
         )
 
-    def _fail(self, error: BaseException) -> None:
-        self._run = None
-        self._failed = not isinstance(error, Cancelled)
-        what = error.what if isinstance(error, SelfsegError) else str(error)
-        first_line = what.splitlines()[0] if what else type(error).__name__
-        self._status = (
-            _("Failed: {reason}").format(reason=first_line) if self._failed else _("Stopped.")
+
+class _Stages(Running):
+    """Says which stage a run has reached, and whether somebody should look at its result."""
+
+    doubtful = False
+
+    def start(
+        self,
+        make: Callable[[], Run],
+        *,
+        on_done: Callable[[Any], None] | None = None,
+        text: str = "",
+    ) -> None:
+        """See `Running.start`."""
+        self.doubtful = False
+        super().start(make, on_done=on_done, text=text)
+
+    def say(self, text: str) -> None:
+        """Shows a status."""
+        self.doubtful = False
+        super().say(text)
+
+    def _ended(self, run: Run, result: Any) -> None:
+        case = getattr(run, "case", None)
+        self.status = outcome(case)
+        self.doubtful = bool(case is not None and case.reasons)
+        for reason in case.reasons if case is not None else ():
+            self.log(_("check: {reason}").format(reason=reason))
+        super()._ended(run, result)
+
+    def _is_news(self, error: BaseException) -> bool:
+        return True
+
+    def _progress(self, event: Mapping[str, Any], percent: int) -> str:
+        left = event.get("eta_seconds")
+        return f"{_stage(event['stage'])}: {percent}%" + (
+            _(", {time} left").format(time=_duration(left)) if left else ""
         )
-        if str(error) not in "\n".join(self._recent):
-            self._on_log(str(error))
 
-    def _on_log(self, line: str) -> None:
-        self._recent.append(line)
-        self._show_line(line)
-
-    def _take_event(self, event: Mapping[str, Any]) -> None:
-        if self._stopping:
-            return
+    def _take_other(self, event: Mapping[str, Any]) -> None:
         kind = event.get("event")
-        if kind == "progress" and event["total"]:
-            self._percent = round(100 * min(1.0, event["done"] / event["total"]))
-            left = event.get("eta_seconds")
-            self._status = f"{_stage(event['stage'])}: {self._percent}%" + (
-                _(", {time} left").format(time=_duration(left)) if left else ""
-            )
-        elif kind == "stage_started":
-            self._percent = None
-            self._status = f"{_stage(event['stage'])} ..."
-            self._on_log(self._status)
+        if kind == "stage_started":
+            self.percent = None
+            self.status = f"{_stage(event['stage'])} ..."
+            self.log(self.status)
         elif kind == "stage_finished":
-            self._on_log(f"{event['stage']}: {_duration(event.get('seconds', 0.0))}")
+            self.log(f"{event['stage']}: {_duration(event.get('seconds', 0.0))}")
         elif kind == "notice":
-            self._on_log(f"{event.get('level', 'info')}: {event['text']}")
-        self._on_change()
+            self.log(f"{event.get('level', 'info')}: {event['text']}")
 
 
 def _stage(name: str) -> str:

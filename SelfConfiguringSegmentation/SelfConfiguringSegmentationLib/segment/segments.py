@@ -10,7 +10,9 @@ from typing import Any
 from selfseg.domain.appearance import Appearance
 from selfseg.domain.errors import ImageError, ModelError
 from selfseg.domain.labels import LabelScheme
+from selfseg.domain.segments import ALGORITHM_NAME_TAG, ALGORITHM_TYPE_TAG
 
+from ..scene import labelmap_name
 from ..terminology import look_of
 from .steps import WORKING, Steps
 
@@ -200,15 +202,7 @@ def _segment(name: str, colour: Sequence[int], terminology: str, algorithm_name:
     segment.SetColor(*(channel / 255.0 for channel in colour))
     if terminology:
         segment.SetTerminology(terminology)
-    segment.SetTag("DICOM.SegmentAlgorithmType", ALGORITHM_TYPE)
+    segment.SetTag(ALGORITHM_TYPE_TAG, ALGORITHM_TYPE)
     if algorithm_name:
-        segment.SetTag("DICOM.SegmentAlgorithmName", algorithm_name)
+        segment.SetTag(ALGORITHM_NAME_TAG, algorithm_name)
     return segment
-
-
-def labelmap_name() -> str:
-    """What Slicer calls the representation as voxels."""
-    import slicer
-
-    name: str = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    return name

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..jobs import Job, ProcessStarter, open_process, slicer_python
 from ..paths import MODULE_FOLDER, logic_folder
-from .segments import NewSegment, labelmap_name
+from ..scene import labelmap_name
+from .segments import NewSegment
 from .steps import WAITING, WORKING, Steps
 
 CHILD = "from SelfConfiguringSegmentationLib.segment.surface_child import main; main()"

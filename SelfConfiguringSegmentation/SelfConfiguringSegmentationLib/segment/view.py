@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from ..model_list import ModelEntry
 from ..models import Model
+from ..running import RunView
 from .case import CaseResult
 from .settings import SegmentationSettings
 
@@ -59,19 +60,10 @@ class ChannelRow:
     enabled: bool = True
 
 
-@dataclass(frozen=True)
-class View:
-    """What the panel shows; `percent` is None where the share of work done is unknown."""
+@dataclass(frozen=True, kw_only=True)
+class View(RunView):
+    """What the panel shows."""
 
-    apply_text: str
-    apply_enabled: bool
-    apply_tooltip: str
-    choices_enabled: bool
-    running: bool
-    percent: int | None
-    status: str
-    failed: bool = False
-    """The log is worth opening."""
     attention: bool = False
     """The status is worth reading: an error, or a result that should be looked at."""
     working: bool = False

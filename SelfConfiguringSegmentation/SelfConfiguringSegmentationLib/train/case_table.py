@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from slicer.i18n import tr as _
 
-from selfseg.domain.errors import Cancelled, SelfsegError
+from selfseg.domain.errors import Cancelled
 
+from ..running import EXPECTED, Run
 from .budget import size
 from .collecting import Found, Source
 from .survey import Choices, Row, Structure, Survey
@@ -20,22 +21,6 @@ FEWEST_CASES = 2
 
 SYMBOLS = {"ready": "✓", "problem": "⚠", "excluded": "–"}
 """Says the state beside the colour, which not everybody sees."""
-
-
-class Run(Protocol):
-    """Work in the background."""
-
-    def poll(self) -> bool:
-        """Hands on what arrived; True at the end."""
-
-    def cancel(self) -> None:
-        """Asks for a stop."""
-
-    def end_now(self) -> None:
-        """Stops by force."""
-
-    def finish(self) -> Any:
-        """The result, or the error."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +150,7 @@ class CaseTable:
             found = run.finish()
         except Cancelled:
             pass
-        except (SelfsegError, RuntimeError, OSError) as error:
+        except EXPECTED as error:
             self._fail(error)
         else:
             if not self._wanted:
@@ -270,7 +255,7 @@ class CaseTable:
         self.problem = ""
         try:
             self._run = self._start(self.sources, self.choices, self._on_log)
-        except (SelfsegError, RuntimeError, OSError) as error:
+        except EXPECTED as error:
             self._fail(error)
             self._changed()
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from selfseg.domain.errors import SelfsegError
 
-from ..jobs import Job, JobFailed, ProcessStarter
+from ..child_run import ChildRun, EventTaker, LineTaker
+from ..jobs import JobFailed, ProcessStarter
 from .pairing import Pair, Problem, find_pairs
 from .scene_collection import (
+    COLLECTION_FILE,
     SceneCase,
     check_case,
     claimed_once,
@@ -23,12 +25,6 @@ from .scene_collection import (
     write_description,
 )
 from .survey import Choices, Row, Survey, row_of_event, survey_of_event
-
-STEP_SECONDS = 0.04
-"""Copying voxels gets so much of the application's time at once."""
-
-EventTaker = Callable[[dict[str, Any]], None]
-LineTaker = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Found:
         return next((pair for pair in pairs if pair.case == case), None)
 
 
-class SurveyRun:
+class SurveyRun(ChildRun):
     """Looks at all sources: `selfseg collect ... --dry-run`.
 
     Args:
@@ -91,7 +87,7 @@ class SurveyRun:
         self._rows: list[Row] = []
         self._survey: Survey | None = None
         self._on_event = on_event
-        self._job: Job | None = None
+        arguments: list[str] = []
         try:
             self._cases = _scene_cases(sources, scene, choices)
             pairs = [case.pair for case in self._cases if case.problem is None]
@@ -100,25 +96,10 @@ class SurveyRun:
             if words:
                 sent = _without_own(choices, self._cases)
                 arguments = ["collect", *words, "--dry-run", *sent.words()]
-                self._job = Job(arguments, start=start, on_event=self._take, on_log=on_log)
+            super().__init__(arguments, start=start, on_event=self._take, on_log=on_log)
         except BaseException:
             self._clean_up()
             raise
-
-    def poll(self) -> bool:
-        """Hands on events; True once `finish` may be called."""
-        return self._job is None or self._job.poll()
-
-    def cancel(self) -> None:
-        """Asks the child to stop; go on polling."""
-        if self._job is not None:
-            self._job.cancel()
-
-    def end_now(self) -> None:
-        """Ends the child by force."""
-        if self._job is not None:
-            self._job.end_now()
-        self._clean_up()
 
     def finish(self) -> Found:
         """What was found.
@@ -127,14 +108,12 @@ class SurveyRun:
             Cancelled: the run was cancelled.
             JobFailed: a source cannot be used.
         """
-        self._clean_up()
-        if self._job is not None:
-            try:
-                self._job.raise_on_failure()
-            except JobFailed:
-                # A case with a problem is a failure of the command, and a row here.
-                if self._survey is None:
-                    raise
+        try:
+            super().finish()
+        except JobFailed:
+            # A case with a problem is a failure of the command, and a row here.
+            if self._survey is None:
+                raise
         survey = self._survey or Survey(channels=self._channels)
         own = tuple(_problem_row(case) for case in self._cases if case.problem is not None)
         shown = tuple(_of_scene(row, self._cases) for row in survey.rows)
@@ -151,7 +130,7 @@ class SurveyRun:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class CollectRun:
+class CollectRun(ChildRun):
     """Makes a data set: voxels of the scene are copied, then `selfseg collect -o` runs.
 
     Args:
@@ -179,46 +158,28 @@ class CollectRun:
         on_log: LineTaker = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._arguments = (sources, choices)
         self._found = found
         self._dataset = dataset
-        self._start = start
         self._on_event = on_event
-        self._on_log = on_log
-        self._clock = clock
         self._scratch = scratch
         self._cases = tuple(
             case
             for case in found.scene_cases
             if case.problem is None and case.pair.case not in choices.excluded
         )
-        self._steps: Iterator[float] | None = self._export() if self._cases else None
-        self._job: Job | None = None
-        self._cancelled = False
-        if self._steps is None:
-            self._start_job()
-
-    def poll(self) -> bool:
-        """Copies for a moment, or hands on events; True once `finish` may be called."""
-        if self._cancelled and self._job is None:
-            return True
-        if self._steps is not None:
-            self._copy_for_a_moment()
-            return False
-        return self._job is not None and self._job.poll()
-
-    def cancel(self) -> None:
-        """Asks for a stop; go on polling."""
-        self._cancelled = True
-        if self._job is not None:
-            self._job.cancel()
-
-    def end_now(self) -> None:
-        """Ends the child by force."""
-        self._cancelled = True
-        if self._job is not None:
-            self._job.end_now()
-        self._clean_up()
+        words = [str(source.path) for source in sources if source.path is not None]
+        if self._cases:
+            words.append(str(scratch / COLLECTION_FILE))
+        kept = _without_own(choices, found.scene_cases, choices.excluded)
+        super().__init__(
+            ["collect", *words, "-o", str(dataset), "--skip-problems", *kept.words()],
+            start=start,
+            on_event=on_event,
+            on_log=on_log,
+            copying=self._export() if self._cases else None,
+            on_copied=self._tell_copied,
+            clock=clock,
+        )
 
     def finish(self) -> Path:
         """The data set's folder.
@@ -227,12 +188,7 @@ class CollectRun:
             Cancelled: the run was cancelled.
             JobFailed: the child failed.
         """
-        self._clean_up()
-        if self._job is None:
-            from selfseg.domain.errors import Cancelled
-
-            raise Cancelled("stopped; the scene is unchanged")
-        self._job.raise_on_failure()
+        super().finish()
         return self._dataset
 
     def _export(self) -> Iterator[float]:
@@ -248,37 +204,16 @@ class CollectRun:
             self._scratch.mkdir(parents=True, exist_ok=True)
         yield from export_steps(self._cases, self._found.channels, self._scratch)
 
-    def _copy_for_a_moment(self) -> None:
-        end = self._clock() + STEP_SECONDS
-        assert self._steps is not None  # noqa: S101 - the caller looked
-        for share in self._steps:
-            self._on_event(
-                {
-                    "event": "progress",
-                    "stage": "copy from the scene",
-                    "done": share,
-                    "total": 1.0,
-                    "eta_seconds": None,
-                    "detail": "",
-                }
-            )
-            if self._clock() >= end:
-                return
-        self._steps = None
-        self._start_job()
-
-    def _start_job(self) -> None:
-        sources, choices = self._arguments
-        words = [str(source.path) for source in sources if source.path is not None]
-        if self._cases:
-            words.append(str(self._scratch / "collection.json"))
-        kept = _without_own(choices, self._found.scene_cases, choices.excluded)
-        arguments = ["collect", *words, "-o", str(self._dataset), "--skip-problems"]
-        self._job = Job(
-            [*arguments, *kept.words()],
-            start=self._start,
-            on_event=self._on_event,
-            on_log=self._on_log,
+    def _tell_copied(self, share: float) -> None:
+        self._on_event(
+            {
+                "event": "progress",
+                "stage": "copy from the scene",
+                "done": share,
+                "total": 1.0,
+                "eta_seconds": None,
+                "detail": "",
+            }
         )
 
     def _clean_up(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from slicer.i18n import tr as _
 
+from ..run_panel import DEVICES, emphasis, show_progress
 from ..session import Session
 from . import case_views, tables
 from .budget import DEFAULT_LEVEL, LEVELS
@@ -23,7 +24,6 @@ from .report_view import show_report
 from .survey import MISSING
 
 POLL_MILLISECONDS = 100
-DEVICES = ("auto", "cpu", "cuda", "mps")
 DEFAULT_NAME = "MyModel"
 
 
@@ -297,12 +297,9 @@ class TrainPanel:
         ui.trainButton.text = view.train_text
         ui.trainButton.enabled = view.train_enabled
         ui.trainButton.toolTip = view.train_tooltip
-        ui.progressBar.visible = view.progress_shown
-        # A bar from 0 to 0 moves without saying how far: the share of work is not known yet.
-        ui.progressBar.maximum = 0 if view.percent is None else 100
-        ui.progressBar.value = view.percent or 0
+        show_progress(ui, view.progress_shown, view.percent)
         ui.statusLabel.text = view.status
-        ui.statusLabel.styleSheet = "font-weight: bold" if view.failed else ""
+        ui.statusLabel.styleSheet = emphasis(view.failed)
         ui.trainingTitle.text = view.training_title
         ui.reportButton.enabled = view.report is not None
         ui.segmentButton.enabled = view.model is not None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selfseg.domain.errors import SelfsegError
 
-from ..jobs import Job, ProcessStarter
+from ..child_run import ChildRun, EventTaker, LineTaker
+from ..jobs import ProcessStarter
 from .budget import FOLDS, strategy_for
 from .collecting import CollectRun, Found, Source
 from .survey import Choices
@@ -53,7 +54,7 @@ def description_of(settings: TrainingSettings, configurations: Sequence[str]) ->
     return Description(settings.name, (*words, *settings.options), settings.seconds)
 
 
-class PlanRun:
+class PlanRun(ChildRun):
     """`selfseg plan --explain` on a training folder's data set."""
 
     def __init__(
@@ -61,8 +62,8 @@ class PlanRun:
         settings: TrainingSettings,
         *,
         start: ProcessStarter,
-        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
-        on_log: Callable[[str], None] = lambda line: None,
+        on_event: EventTaker = lambda event: None,
+        on_log: LineTaker = lambda line: None,
     ) -> None:
         self._explained: dict[str, Any] | None = None
         self._on_event = on_event
@@ -73,19 +74,7 @@ class PlanRun:
             # The share that one of the networks will have, as far as it is known now.
             networks = FOLDS if strategy_for(settings.seconds).folds == "cv" else 1
             words += ["--time-budget", f"{settings.seconds / networks:.0f}"]
-        self._job = Job(words, start=start, on_event=self._take, on_log=on_log)
-
-    def poll(self) -> bool:
-        """Hands on events; True once `finish` may be called."""
-        return self._job.poll()
-
-    def cancel(self) -> None:
-        """Asks for a stop; go on polling."""
-        self._job.cancel()
-
-    def end_now(self) -> None:
-        """Ends the child by force."""
-        self._job.end_now()
+        super().__init__(words, start=start, on_event=self._take, on_log=on_log)
 
     def finish(self) -> dict[str, Any]:
         """The `plan_explained` event.
@@ -94,7 +83,7 @@ class PlanRun:
             Cancelled: the run was cancelled.
             JobFailed: the child failed.
         """
-        self._job.raise_on_failure()
+        super().finish()
         if self._explained is None:
             raise SelfsegError(
                 "the plan was not explained",
@@ -132,8 +121,8 @@ class PrepareRun:
         settings: TrainingSettings,
         *,
         start: ProcessStarter,
-        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
-        on_log: Callable[[str], None] = lambda line: None,
+        on_event: EventTaker = lambda event: None,
+        on_log: LineTaker = lambda line: None,
     ) -> None:
         self._settings = settings
         self._talk = {"start": start, "on_event": on_event, "on_log": on_log}

@@ -12,18 +12,17 @@ from slicer.i18n import tr as _
 
 from selfseg.domain.errors import Cancelled, SelfsegError
 
+from ..child_run import EventTaker, LineTaker
+from ..running import EXPECTED, Run, failure
 from . import training_folder
 from .budget import level_in_words, meaning
-from .case_table import CaseTable, Run
+from .case_table import CaseTable
 from .known_trainings import KnownTrainings
 from .preparing import TrainingSettings, description_of
 from .progress import FinishedModel
 from .state_words import percent_of, plan_html, state_in_words
 from .training import Training
 from .training_folder import TrainingFolder
-
-EventTaker = Callable[[dict[str, Any]], None]
-LineTaker = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ class TrainPresenter:
                     self.cases, self._settings, self._take_event, self._on_log
                 )
                 self._prepared = self._inputs()
-            except (SelfsegError, RuntimeError, OSError) as error:
+            except EXPECTED as error:
                 self._fail(error)
         self._on_change()
 
@@ -184,7 +183,7 @@ class TrainPresenter:
                 self._go_on(self.training)
             else:
                 self._begin()
-        except (SelfsegError, RuntimeError, OSError) as error:
+        except EXPECTED as error:
             self._fail(error)
         self._on_change()
 
@@ -277,7 +276,7 @@ class TrainPresenter:
         self._run = None
         try:
             self._explained = run.finish()
-        except (SelfsegError, RuntimeError, OSError) as error:
+        except EXPECTED as error:
             self._fail(error)
         else:
             self._status = _("Prepared. Read the plan, then start the training.")
@@ -288,8 +287,7 @@ class TrainPresenter:
     def _fail(self, error: BaseException) -> None:
         self._run = None
         self._failed = not isinstance(error, Cancelled)
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        self._status = _("Failed: {what}").format(what=first) if self._failed else _("Stopped.")
+        self._status = failure(error) if self._failed else _("Stopped.")
         if self._failed:
             self._on_log(str(error))
 

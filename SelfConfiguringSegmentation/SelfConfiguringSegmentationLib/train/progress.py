@@ -126,7 +126,8 @@ class TrainingProgress:
         self.status, self.message = int(event["status"]), str(event.get("message") or "")
         if self.began is not None:
             began, ended = float(self.began.get("time") or 0.0), float(event.get("time") or 0.0)
-            self._used_before += max(0.0, ended - began)
+            # The run's own count: the clock on the wall may have been put meanwhile.
+            self._used_before += max(0.0, float(event.get("seconds", ended - began)))
         self.training, self.percent, self.eta_seconds = "", None, None
         if self.message:
             self._on_log(self.message)

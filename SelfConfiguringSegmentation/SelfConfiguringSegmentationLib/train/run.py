@@ -9,8 +9,8 @@ from typing import Any
 
 from selfseg.domain.errors import SelfsegError
 
+from ..running import Run
 from . import training_folder
-from .case_table import Run
 from .collecting import Found, Source, SurveyRun
 from .known_trainings import KnownTrainings
 from .preparing import PrepareRun, TrainingSettings, description_of

@@ -18,7 +18,8 @@ from slicer.i18n import tr as _
 from selfseg.domain.errors import ImageError
 from selfseg.domain.geometry import Geometry
 
-from ..scene import grid_of_matrix, volume_grid
+from ..scene import grid_of_matrix, labelmap_name, tag_of, volume_grid
+from ..transforms import matrix_between
 from .pairing import Pair, Problem
 
 COLLECTION_FILE = "collection.json"
@@ -192,7 +193,7 @@ def _segments(segmentation: Any, layers: Sequence[tuple[Any, tuple[str, ...]]]) 
                 "name": segment.GetName(),
                 "layer": place.get(identifier, 0),
                 "value": _unused_value(segmentation, layers) if empty else segment.GetLabelValue(),
-                "terminology": _terminology(segment),
+                "terminology": tag_of(segment, segment.GetTerminologyEntryTagName()) or None,
                 "colour": [round(255 * part) for part in segment.GetColor()],
                 "empty": empty,
             }
@@ -206,26 +207,13 @@ def _unused_value(segmentation: Any, layers: Sequence[tuple[Any, tuple[str, ...]
     return 1 + max((segmentation.GetSegment(name).GetLabelValue() for name in ids), default=0)
 
 
-def _terminology(segment: Any) -> str | None:
-    import vtk
-
-    text = vtk.reference("")
-    return str(text) if segment.GetTag(segment.GetTerminologyEntryTagName(), text) else None
-
-
 def _has_label_map(segmentation: Any) -> bool:
-    return bool(segmentation.ContainsRepresentation(_representation()))
-
-
-def _representation() -> str:
-    import slicer
-
-    return str(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
+    return bool(segmentation.ContainsRepresentation(labelmap_name()))
 
 
 def _layers(segmentation: Any) -> list[tuple[Any, tuple[str, ...]]]:
     """The label maps that hold voxels, with the ids of the segments in each."""
-    name = _representation()
+    name = labelmap_name()
     members: dict[int, list[str]] = {}
     for index in range(segmentation.GetNumberOfSegments()):
         identifier = segmentation.GetNthSegmentID(index)
@@ -240,16 +228,13 @@ def _layers(segmentation: Any) -> list[tuple[Any, tuple[str, ...]]]:
 
 def _layer_grid(image: Any) -> Geometry:
     """The grid of a label map, whose first voxel may have any index."""
-    import numpy as np
     import slicer
     import vtk
 
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     to_ras = slicer.util.arrayFromVTKMatrix(matrix)
-    extent = image.GetExtent()
-    to_ras[:3, 3] = (to_ras @ np.array([extent[0], extent[2], extent[4], 1.0]))[:3]
-    return grid_of_matrix(to_ras, image.GetDimensions())
+    return grid_of_matrix(to_ras, image.GetDimensions(), image.GetExtent()[::2])
 
 
 def _grid_entry(grid: Geometry) -> dict[str, Any]:
@@ -263,15 +248,12 @@ def _grid_entry(grid: Geometry) -> dict[str, Any]:
 
 def _to_world(node: Any) -> list[float] | str | None:
     """The parent transform as 16 numbers, RAS, row by row."""
-    import vtk
-
     transform = node.GetParentTransformNode()
     if transform is None:
         return None
-    if not transform.IsTransformToWorldLinear():
+    matrix = matrix_between(transform, None)
+    if matrix is None:
         return "non-linear"
-    matrix = vtk.vtkMatrix4x4()
-    transform.GetMatrixTransformToWorld(matrix)
     return [matrix.GetElement(row, column) for row in range(4) for column in range(4)]
 
 

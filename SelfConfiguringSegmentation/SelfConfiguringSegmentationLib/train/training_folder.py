@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfseg.domain.errors import SelfsegError
-
+from ..jobs import own_group, slicer_python
 from ..paths import logic_folder
 
 SCHEMA = "selfseg.slicer-training/1"
@@ -155,11 +153,6 @@ def launch_process(
     arguments: Sequence[str], output: Path, *, python: str, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     """Starts `python -m selfseg` in a session of its own, without a pipe that leads to us."""
-    grouping: dict[str, Any] = (
-        {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-        if os.name == "nt"
-        else {"start_new_session": True}
-    )
     with output.open("ab") as stream:
         return subprocess.Popen(
             [python, "-u", "-m", "selfseg", *arguments],
@@ -167,7 +160,7 @@ def launch_process(
             stdout=stream,
             stderr=stream,
             env={**environment, "PYTHONPATH": str(logic_folder()), "PYTHONUTF8": "1"},
-            **grouping,
+            **own_group(),
         )
 
 
@@ -177,17 +170,7 @@ def slicer_launcher() -> Launcher:
     Raises:
         SelfsegError: this is not a Slicer installation.
     """
-    import slicer
-
-    python = shutil.which("PythonSlicer")
-    if python is None:
-        raise SelfsegError(
-            "Slicer's Python was not found",
-            expected="the program PythonSlicer on the PATH, as in every Slicer installation",
-            found="no such program",
-            cure="start the training inside Slicer, or pass launchProcess to the logic",
-        )
-    environment = slicer.util.startupEnvironment()
+    python, environment = slicer_python()
     return lambda arguments, output: launch_process(
         arguments, output, python=python, environment=environment
     )

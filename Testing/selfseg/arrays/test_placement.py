@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfseg.arrays.index_maps import index_to_world
 from selfseg.arrays.mesh import surface_of
-from selfseg.arrays.placement import index_to_world, overlap_free, placed
+from selfseg.arrays.placement import overlap_free, placed
 from selfseg.domain.geometry import Geometry
 
 TILTED = ((0.36, 0.48, -0.8), (-0.8, 0.6, 0.0), (0.48, 0.64, 0.6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from collect_examples import Piece, liver, standard_case, write_image, write_seg_nrrd
@@ -60,8 +61,26 @@ def test_text_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     standard_case(tmp_path / "in", "a")
     assert main(["collect", str(tmp_path / "in"), "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "a: ready; 16 x 20 x 12 voxels, 1 channels; Liver, spleen" in out
+    assert "a: ready; 16 x 20 x 12 voxels, 1 channel; Liver, spleen" in out
     assert "1 of 1 cases are ready" in out
+
+
+def test_a_problem_of_many_cases_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = liver().astype(np.uint8)
+    for number in range(7):
+        write_image(tmp_path / "images" / f"scan{number}.nii.gz")
+        write_image(tmp_path / "labels" / f"scan{number}.nii.gz", labels)
+    given = ["collect", str(tmp_path), "--dry-run"]
+    assert main(given) == 1
+    out = capsys.readouterr().out
+    assert out.count("what to do:") == 1
+    assert "problem of 7 cases: nothing says what the label values 1 mean [unnamed-labels]" in out
+    assert "--label 1=liver" in out
+    assert "in scan0, scan1, scan2, scan3, scan4 and 2 more" in out
+    assert main([*given, "--label", "1=liver"]) == 0
+    assert "problem" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,14 @@ def test_begin_events_and_end(tmp_path: Path) -> None:
 
 
 def test_iterations_are_thinned_out(tmp_path: Path) -> None:
-    seconds = iter([0.0, 0.2, 0.9, 1.1, 1.2])
+    seconds = iter([0.0, 0.0, 0.2, 0.9, 1.1, 1.2, 1.5])
     file = ProgressFile(tmp_path / "p.jsonl", [], clock=lambda: next(seconds))
     for number in range(5):
         file(IterationFinished(number, 0.5, 0.1, 0.01))
     file.end(0)
     kept = [e["iteration"] for e in events(tmp_path / "p.jsonl") if "iteration" in e]
     assert kept == [0, 3]
+    assert events(tmp_path / "p.jsonl")[-1]["seconds"] == 1.5
 
 
 def test_half_a_line_of_a_killed_run_is_ended(tmp_path: Path) -> None:

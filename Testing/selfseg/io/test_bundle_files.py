@@ -34,7 +34,7 @@ BOTH_FORMS = pytest.mark.parametrize("name", ["model", "model.selfseg"])
 MEMBER = Member("plain", "3d_fullres", ("0", "1"))
 
 words = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,12}", fullmatch=True)
-texts = st.text(st.characters(categories=["L", "N", "P", "Zs"]), max_size=30)
+texts = st.text(st.characters(categories=["L", "N", "P"], include_characters=" "), max_size=30)
 codes = st.builds(
     Code, st.just("SCT"), st.from_regex(r"[0-9]{6,12}", fullmatch=True), words
 )  # fmt: skip

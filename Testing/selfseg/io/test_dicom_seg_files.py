@@ -13,7 +13,8 @@ from selfseg.cli import main
 from selfseg.domain.appearance import Code
 from selfseg.domain.errors import ImageError
 from selfseg.domain.geometry import Geometry
-from selfseg.domain.segments import Codes, Segment, SegmentsInPlace
+from selfseg.domain.segments import Segment, SegmentsInPlace
+from selfseg.domain.terminology import Codes
 from selfseg.io.dicom_seg_files import read_source
 from selfseg.io.dicom_series import find_series, read_series
 from selfseg.io.seg_nrrd_files import write_seg_nrrd

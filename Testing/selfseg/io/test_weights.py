@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from selfseg.domain.errors import ModelError
+from selfseg.domain.errors import ModelError, ProjectError
 from selfseg.io.weights import read_weights, write_weights
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(
@@ -115,3 +116,26 @@ def test_what_cannot_be_stored_leaves_the_old_file(written: Path) -> None:
             write_weights(written, bad, {})
     assert read_weights(written)[1] == {"epoch": "3"}
     assert os.listdir(written.parent) == ["w.safetensors"]
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
+    # safetensors writes the text in an order of chance.
+    text = {f"word {index}": 'text, "quoted" \u00e9\n' for index in range(12)}
+    files = []
+    for number in range(3):
+        path = tmp_path / f"{number}.safetensors"
+        write_weights(path, {"a": np.arange(6.0), "b": np.ones((2, 3))}, text)
+        files.append(path.read_bytes())
+    assert files[0] == files[1] == files[2]
+    assert read_weights(path)[1] == text
+
+
+def test_a_full_disk_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **more: object) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(ProjectError, match="cannot be written") as error:
+        write_weights(tmp_path / "a.safetensors", {"a": np.ones(3)}, {})
+    assert "No space left" in error.value.found
+    assert list(tmp_path.iterdir()) == []

@@ -111,7 +111,7 @@ def test_nothing_is_learned_twice(trained: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.glob("runs/**/quality*.json")}
     pipeline.crossvalidate(trained, device="cpu", workers=1, reporter=told.append)
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    looked = [e.stage for e in told if isinstance(e, StageFinished) and "look at" in e.stage]
+    looked = [e.stage for e in told if isinstance(e, StageFinished) and "learn when" in e.stage]
     assert looked == []
 
 

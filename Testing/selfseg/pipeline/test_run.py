@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from selfseg.cli import main
 from selfseg.demo.synthetic import make_small_dataset
 from selfseg.domain.errors import Cancelled, ModelError, UsageError
 from selfseg.domain.events import EpochFinished, Event, StageFinished
+from selfseg.io.project import Project
 
 QUICK = ["--epochs", "2", "--iterations", "3", "--device", "cpu", "--workers", "1"]
 
@@ -118,6 +121,41 @@ def test_a_budget_that_is_too_short_is_refused(tmp_path: Path) -> None:
             data, tmp_path / "p", configurations=["3d_fullres"], folds="0", device="cpu",
             time_budget=8, workers=1,
         )  # fmt: skip
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_plan_in_use_stays_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], narrow_plan: Callable[..., str]
+) -> None:
+    data, project = make_small_dataset(tmp_path / "data", cases=3), tmp_path / "p"
+    narrow_plan(data, project)
+    words = ["run", str(data), "-p", str(project), "-c", "3d_fullres", "-f", "0"]
+    words += ["--plan", "plain", "--epochs", "1", "--iterations", "1", "--device", "cpu"]
+    words += ["--workers", "1"]
+    for _ in range(2):  # a second run does nothing and tells the same
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("mean Dice 0.")
+        assert "on 1 held-out case of 3d_fullres" in out
+        assert (project / "report.html").as_uri() in out
+        assert f"predict -m {project} -i IMAGES -o FOLDER" in out
+    path = project / "plans" / "plain.json"
+    used = path.read_bytes()
+    for more in (["--explain", "--device", "cpu"], ["--time-budget", "2m"]):
+        assert main(["plan", str(data), "-p", str(project), "--workers", "1", *more]) == 0
+        assert "plan plain stays as it is" in capsys.readouterr().err
+        assert path.read_bytes() == used
+    # Whoever has changed it all the same is told before anything is called done.
+    home = Project.open(project)
+    plan = home.read_plan("plain")
+    entry = plan.configurations["3d_fullres"]
+    other = replace(entry, batch_size=entry.batch_size + 1)
+    configurations = {**plan.configurations, "3d_fullres": other}
+    home.write_plan(replace(plan, configurations=configurations))
+    assert main(words) == 1
+    told = capsys.readouterr().err
+    assert "was trained by another plan" in told
+    assert f"found: batch_size {entry.batch_size + 1}" in told
 
 
 def test_predicting_without_a_trained_model_says_so(tmp_path: Path) -> None:

@@ -145,3 +145,13 @@ def test_expected_steps_follow_the_nearest_measured_width() -> None:
     only = SpeedProfile("cpu", 2, "off", (narrow,))
     steps = [expected_steps(configuration, 1, 3, 100, p) for p in (both, only)]
     assert steps[0] == pytest.approx(4 * steps[1])
+
+
+def test_the_words_speak_of_the_training_alone() -> None:
+    plan, target = _plan("small"), ComputeTarget(8, "cpu", 200.0)
+    whole = fit_to_target(plan, target, _profile(1e10))
+    shared = fit_to_target(plan, target, _profile(1e10), training_share=0.9)
+    assert shared.configurations == whole.configurations
+    assert shared.schedule.seconds == pytest.approx(180)
+    (reason,) = (d.reason for d in shared.decisions if d.what == "3d_fullres: network")
+    assert "fit into 3 minutes" in reason

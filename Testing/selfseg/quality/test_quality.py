@@ -233,7 +233,12 @@ def test_a_record_says_what_it_is_worth(model: QualityModel):
     assert "HD95 cannot be told from chance" in judged.note
     assert judged.dice is not None  # it is told all the same
     few = judge(fit_quality(_observations(4)), {"liver": _observations(1)[0].features})
-    assert "too few held-out cases" in few.note
+    assert few.note == (
+        "this model was judged on 4 held-out cases; from 10 on it can say which results to look at"
+    )
+    assert judge(fit_quality(_observations(1)), {}).note.startswith(
+        "this model was judged on 1 held-out case;"
+    )
 
 
 def test_a_feature_that_one_case_lacks_is_left_out_everywhere():
@@ -270,7 +275,7 @@ def test_too_few_cases_are_said_to_be_too_few():
     assert rank(model).verdict == "too few cases"
     judged = judge(model, {"liver": _observations(1)[0].features})
     assert judged.unknown == ("liver",)
-    assert (judged.dice, judged.flagged) == (None, False)
+    assert (judged.dice, judged.flagged, judged.worth_a_look) == (None, False, None)
 
 
 def test_what_was_not_found_is_not_learned_from():

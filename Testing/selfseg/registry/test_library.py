@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 
 from model_examples import a_bundle, made_weights
 from selfseg.domain.errors import ModelError, ProjectError
-from selfseg.io.bundle_files import write_bundle
-from selfseg.registry.library import Library, default_library, version_order
+from selfseg.io.bundle_files import Weights, WeightsKey, write_bundle
+from selfseg.io.library_folder import default_library, version_order
+from selfseg.io.staged_folders import staged_folder
+from selfseg.registry.library import Library
 
 
 @pytest.fixture
@@ -23,6 +27,11 @@ def library(tmp_path: Path) -> Library:
 def add(library: Library, name: str = "made", version: str = "1.0", **options: bool) -> str:
     bundle = a_bundle(name, version)
     return library.add(bundle, made_weights(bundle), **options).key
+
+
+def never_read() -> Iterator[tuple[WeightsKey, Weights]]:
+    pytest.fail("the weights were read")
+    yield
 
 
 def keys(library: Library) -> list[str]:
@@ -61,10 +70,13 @@ def test_versions_in_order(older: str, newer: str) -> None:
 
 def test_the_same_version_comes_in_once(library: Library, tmp_path: Path) -> None:
     add(library)
-    with pytest.raises(ModelError, match="already"):
-        add(library)
+    with pytest.raises(ModelError, match="already") as caught:
+        library.add(a_bundle("made", "1.0"), never_read())  # before any of the work
+    assert all(option in caught.value.cure for option in ("--replace", "--version", "--name"))
     bundle = a_bundle(postprocessing=())
     write_bundle(tmp_path / "m", bundle, made_weights(bundle, seed=5))
+    with pytest.raises(ModelError, match="already"):
+        library.install(tmp_path / "m")
     before = library.find("made").stored
     library.install(tmp_path / "m", replace=True)
     after = library.find("made").stored
@@ -185,6 +197,23 @@ def test_what_a_killed_process_left_goes_after_a_day(library: Library) -> None:
     assert keys(library) == ["made@1", "made@2"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="forks a child")
+def test_what_a_killed_process_left_goes_at_once_where_it_is_marked(library: Library) -> None:
+    add(library, version="1")
+    child = os.fork()
+    if child == 0:
+        with staged_folder(library.folder / "made@2") as stage:
+            (stage / "plans").mkdir()
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(leftovers(library)) == 2
+    with staged_folder(library.folder / "made@3") as stage:  # of somebody who lives
+        add(library, version="4")
+        assert sorted(leftovers(library)) == sorted((stage.name, f"{stage.name}.lock"))
+    assert leftovers(library) == []
+    assert keys(library) == ["made@1", "made@4"]
+
+
 def test_a_library_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProjectError, match="--library"):
@@ -197,3 +226,15 @@ def test_the_default_lies_in_the_users_folder(system: str, tmp_path: Path) -> No
     assert folder.is_relative_to(tmp_path)
     assert folder.parts[-2:] == ("selfseg", "models")
     assert len({str(default_library(s, tmp_path)) for s in ("Windows", "Darwin", "Linux")}) == 3
+
+
+def test_the_users_data_folder_on_linux_may_be_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_library("Linux") == tmp_path / "selfseg" / "models"
+    assert not default_library("Darwin").is_relative_to(tmp_path)
+    for other in ("", "relative/folder"):
+        monkeypatch.setenv("XDG_DATA_HOME", other)
+        expected = Path.home() / ".local" / "share" / "selfseg" / "models"
+        assert default_library("Linux") == expected

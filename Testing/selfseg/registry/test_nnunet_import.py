@@ -140,8 +140,11 @@ def test_the_same_configuration_of_two_trainers_votes_under_two_plans(tmp_path: 
     plan = tiny_plan()
     for trainer in ("nnUNetTrainer", "nnUNetTrainerDA5"):
         write_model(tmp_path, plan, trainer=trainer)
-    with pytest.raises(ModelError, match="not clear"):
+    write_model(tmp_path, plan, "2d")
+    with pytest.raises(ModelError, match="several trained models are '3d_fullres'") as caught:
         described(tmp_path, configurations=("3d_fullres",))
+    assert "2d" not in str(caught.value)
+    assert "the folder of one of them" in caught.value.cure
     names = tuple(f"{t}__nnUNetPlans__3d_fullres" for t in ("nnUNetTrainer", "nnUNetTrainerDA5"))
     assert [member.plan for member in described(tmp_path, configurations=names).members] == [
         "plain",

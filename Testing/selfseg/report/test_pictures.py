@@ -38,7 +38,12 @@ from selfseg.report.content import (
 )
 from selfseg.report.html import render_report
 from selfseg.report.overlays import CT_WINDOW, best_slice, display_window, draw_overlay, upright
-from selfseg.report.story import decisions_in_words, duration, warnings_in_words
+from selfseg.report.story import (
+    calibration_in_words,
+    decisions_in_words,
+    duration,
+    warnings_in_words,
+)
 from selfseg.report.summary import label_colours, summarise
 from selfseg.report.surfaces import _bodies, _Body, _distances, _triangles, draw_surfaces
 from selfseg.report.trust_figures import confusion_shares, value_names
@@ -158,6 +163,36 @@ def test_words_fit_the_numbers(full: ReportContent):
     assert duration(50) == "50 s"
     assert duration(600) == "10 min"
     assert duration(9000) == "2.5 h"
+
+
+def test_a_far_piece_is_pointed_out_where_the_dice_looks_good():
+    content = ReportContent("", "", a_description(), scores=SCORES)
+    summary = summarise(content)
+    near, far = (
+        summary.structures[0],
+        replace(summary.structures[0], dice=(0.8, 0.9), hd95=(30.0, 20.0)),
+    )
+    assert "separate piece" not in " ".join(warnings_in_words(replace(summary, structures=(near,))))
+    said = " ".join(warnings_in_words(replace(summary, structures=(far,))))
+    assert "yet HD95 is 25 mm: a separate piece far from the structure is likely" in said
+    pixels = replace(summary, structures=(far,), unit="pixels")
+    assert "separate piece" not in " ".join(warnings_in_words(pixels))
+
+
+def test_calibration_leads_with_what_came_true(full: ReportContent):
+    said = calibration_in_words(full, 0.032, 0.0319)
+    assert said.startswith("Where the network says ")
+    assert "came true: it is " in said
+    assert "temperature" not in said  # nothing is gained
+    assert "temperature" in calibration_in_words(full, 0.032, 0.01)
+    assert calibration_in_words(replace(full, calibration=None), 0.1, 0.1) == ""
+
+
+def test_what_was_trained_is_told(full: ReportContent):
+    assert "3d_fullres (trained)" in render_report(full)
+    other = replace(full, runs=(TrainingRun("2d", "0"),))
+    assert "3d_fullres (not trained)" in render_report(other)
+    assert "(recommended)" in render_report(replace(full, runs=()))
 
 
 def test_the_same_content_gives_the_same_page(full: ReportContent, page_text: str):

@@ -85,10 +85,10 @@ def test_damage_is_refused_and_left_alone(log: ReviewLog) -> None:
 
 
 def test_a_page_that_is_broken_is_found_when_the_folder_is_opened(log: ReviewLog) -> None:
-    for number in range(200):
-        log.add(replace(EDITED, case=f"case {number}", comment="x" * 200))
+    for number in range(15):
+        log.add(replace(EDITED, case=f"case {number}", comment="x" * 3000))
     data = bytearray(log.path.read_bytes())
-    data[3 * 4096 : 4 * 4096] = b"\xff" * 4096
+    data[4096:] = b"\xff" * (len(data) - 4096)
     log.path.write_bytes(data)
     with pytest.raises(FileFormatError, match="damaged"):
         ReviewLog(log.path).check()

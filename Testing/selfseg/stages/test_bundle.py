@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,6 +148,14 @@ def test_the_command_line(
     listed = json.loads(selfseg("list", "--json", *library))
     assert [entry["key"] for entry in listed] == ["liver@1.2"]
     assert json.loads(selfseg("show", "liver@1.2", "--json", *library)) == listed[0]
+    (tmp_path / "unpacked").mkdir()
+    shutil.unpack_archive(out, tmp_path / "unpacked", "zip")
+    for place in (out, str(tmp_path / "unpacked")):
+        elsewhere = json.loads(selfseg("show", place, "--json"))
+        assert elsewhere == listed[0] | {"folder": place}
+    shown = selfseg("show", home)
+    assert "3d_lowres, fold 0" in shown
+    assert "size" not in shown
     again = str(tmp_path / "again.selfseg")
     selfseg("export", "liver", "-o", again, *library)
     assert Path(again).read_bytes() == Path(out).read_bytes()
@@ -159,7 +168,7 @@ def test_the_command_line(
     assert "DAMAGED" in selfseg("list", *library)
     assert main(["model", "show", "liver", *library]) == 1
     assert json.loads(selfseg("list", "--json", *library))[0]["fault"]
-    assert selfseg("remove", "liver", *library).strip() == "liver@1.2"
+    assert selfseg("remove", "liver", *library).strip() == "removed liver@1.2"
     assert main(["model", "remove", "liver", *library]) == 1
     assert "what to do" in capsys.readouterr().err
 

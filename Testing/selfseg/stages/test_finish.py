@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from selfseg.domain.errors import ModelError
 from selfseg.domain.events import ModelReady
 from selfseg.domain.plan import SpeedProfile, SpeedSample
+from selfseg.io.project import FINAL_WEIGHTS
+from selfseg.io.weights import read_weights, write_weights
 from selfseg.registry.library import Library
 from selfseg.stages.explain import explain_plan
 from selfseg.stages.finish import install_best
@@ -22,16 +25,23 @@ if TYPE_CHECKING:
 def test_a_model_without_held_out_cases_never_replaces_another(
     cascade_project: CascadeProject, tmp_path: Path
 ) -> None:
-    cascade_project.home.write_plan(cascade_project.plan)
+    home = cascade_project.home
+    home.write_plan(cascade_project.plan)
     cascade_project.train("3d_lowres", "all")
     library, told = Library(tmp_path / "library"), cascade_project.told
-    for version in ("1", "2"):
-        entry = install_best(
-            cascade_project.home.folder, library, name="My model", reporter=told.append
-        )
+    # The same model once more, as after a kill at the very end, is no new version.
+    for version in ("1", "1", "2", "2"):
+        if version == "2":
+            path = home.run_folder(cascade_project.plan.name, "3d_lowres", "all") / FINAL_WEIGHTS
+            weights, text = read_weights(path)
+            write_weights(
+                path, {name: np.ones_like(array) for name, array in weights.items()}, text
+            )
+        entry = install_best(home.folder, library, name="My model", reporter=told.append)
         assert entry.key == f"My-model@{version}"
     ready = [event for event in told if isinstance(event, ModelReady)]
-    assert [event.version for event in ready] == ["1", "2"]
+    assert [event.version for event in ready] == ["1", "1", "2", "2"]
+    assert [entry.key for entry in library.entries()] == ["My-model@1", "My-model@2"]
     assert Path(ready[0].folder).is_absolute()
     assert (ready[0].dice, ready[0].cases) == (None, 0)
 

@@ -146,11 +146,15 @@ def test_the_table_is_safe_to_open_in_a_spreadsheet() -> None:
         VolumeRow("=cmd()", {"liver": 1200.5}, dice=0.91, hd95_mm=3.21, reasons=()),
         VolumeRow("b", {"liver": 1, "spleen": 2}, dice=0.4, reasons=("liver: small", "two\nlines")),
         VolumeRow("c", failure="damaged, says ITK"),
-        VolumeRow("flat", {"cell": 0.5}, unit="cm2"),
+        VolumeRow("flat", {"cell": 0.5}, unit="cm2", unknown="judged on 2 cases"),
+        VolumeRow("half", dice=0.9, reasons=(), unknown="nothing is known of spleen"),
     ]
     first, *lines = csv.reader(volume_table(rows).splitlines())
     assert first[6:] == ["liver (ml)", "spleen (ml)", "cell (cm2)"]
     assert lines[0][:6] == ["'=cmd()", "done", "0.910", "3.2", "no", ""]
     assert lines[1][4:6] == ["yes", "liver: small; two lines"]
     assert lines[2][1] == "failed"
+    assert lines[2][4:6] == ["", "damaged, says ITK"]
+    assert lines[3][4:6] == ["unknown", "judged on 2 cases"]
     assert lines[3][6:] == ["", "", "0.5000"]
+    assert lines[4][4:6] == ["no", "nothing is known of spleen"]

@@ -1,7 +1,11 @@
-"""DICOM segmentations (SEG), read with highdicom, each segment as a mask of its own."""
+"""DICOM segmentations (SEG), read with highdicom, each segment as a mask of its own.
+
+Needs the extra `dicom` (pydicom and highdicom).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,20 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domain.appearance import Code
-from ..domain.errors import DatasetError, ImageError, ModelError
+from ..domain.errors import ImageError, ModelError
 from ..domain.geometry import Geometry
 from ..domain.labels import Colour
-from .collection import CollectedSegment, CollectedSegmentation, VoxelSource
-from .dicom_series import INSTALL
-from .seg_nrrd import ReadSegmentation
-from .terminology import Terms
+from ..domain.terminology import Codes
+from .dicom_headers import required
 
 HALF = 0.5
 """A fractional segment is where its probability or occupancy is at least this."""
 
 
-def read_dicom_segmentation(path: Path) -> ReadSegmentation:
-    """What is in a DICOM segmentation, and where it lies.
+@dataclass(frozen=True)
+class DicomSegment:
+    """A segment as the file describes it.
+
+    Args:
+        number: from 1.
+        name: shown to people.
+        codes: what it is; None where the file does not say.
+        colour: RGB 0-255.
+    """
+
+    number: int
+    name: str
+    codes: Codes | None = None
+    colour: Colour | None = None
+
+
+def read_dicom_segments(path: Path) -> tuple[Geometry, tuple[DicomSegment, ...]]:
+    """The grid of a DICOM segmentation and what is in it.
 
     Raises:
         DatasetError: highdicom is not installed.
@@ -36,21 +55,16 @@ def read_dicom_segmentation(path: Path) -> ReadSegmentation:
         descriptions = [opened.get_segment_description(number) for number in numbers]
     except (ValueError, RuntimeError, AttributeError, KeyError) as error:
         raise _unreadable(path, error) from error
-    layers = tuple(
-        VoxelSource(path, "dicom-seg", grid, component=number, components=len(numbers))
-        for number in numbers
-    )
     segments = tuple(
-        CollectedSegment(
-            str(description.get("SegmentLabel", "")).strip() or f"segment {numbers[layer]}",
-            layer,
-            (1,),
-            _terms(description),
-            _colour(description),
+        DicomSegment(
+            number,
+            str(described.get("SegmentLabel", "")).strip() or f"segment {number}",
+            _codes(described),
+            _colour(described),
         )
-        for layer, description in enumerate(descriptions)
+        for number, described in zip(numbers, descriptions, strict=True)
     )
-    return ReadSegmentation(CollectedSegmentation(str(path), layers), segments, grid)
+    return grid, segments
 
 
 def read_segment(path: Path, number: int, grid: Geometry) -> NDArray[np.uint8]:
@@ -78,15 +92,7 @@ def read_segment(path: Path, number: int, grid: Geometry) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=1)
 def _opened(path: Path) -> Any:
-    try:
-        from highdicom.seg import segread
-    except ImportError as error:
-        raise DatasetError(
-            "DICOM segmentations need a package that is not installed",
-            expected="highdicom",
-            found=str(error),
-            cure=INSTALL,
-        ) from error
+    segread = required("highdicom.seg").segread
     try:
         return segread(path)
     except (OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
@@ -97,20 +103,11 @@ def _grid(geometry: Any) -> Geometry:
     """From indices (slice, row, column) to LPS, as highdicom's affine has it."""
     if geometry is None:
         raise ValueError("its frames are not evenly spaced slices of a volume")
-    affine = np.array(geometry.affine, dtype=np.float64)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    direction = (affine[:3, :3] / spacing)[:, ::-1]
-    rows = [(float(r[0]), float(r[1]), float(r[2])) for r in direction]
-    depth, height, width = (int(n) for n in geometry.spatial_shape)
-    return Geometry(
-        (depth, height, width),
-        (float(spacing[0]), float(spacing[1]), float(spacing[2])),
-        (float(affine[0, 3]), float(affine[1, 3]), float(affine[2, 3])),
-        (rows[0], rows[1], rows[2]),
-    )
+    affine = np.array(geometry.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
+    return Geometry.from_affine(affine.tolist(), geometry.spatial_shape)
 
 
-def _terms(description: Any) -> Terms | None:
+def _codes(description: Any) -> Codes | None:
     def code(items: Any) -> Code | None:
         for item in items or []:
             value = item.get("CodeValue") or item.get("LongCodeValue") or ""
@@ -129,9 +126,9 @@ def _terms(description: Any) -> Terms | None:
     if what is None:
         return None
     regions = description.get("AnatomicRegionSequence")
-    return Terms(
-        what,
+    return Codes(
         code(description.get("SegmentedPropertyCategoryCodeSequence")),
+        what,
         code(types[0].get("SegmentedPropertyTypeModifierCodeSequence")),
         code(regions),
         code(regions[0].get("AnatomicRegionModifierSequence")) if regions else None,

@@ -9,7 +9,23 @@ from slicer.i18n import tr as _
 
 from selfseg.domain.errors import ImageError
 
-IDENTITY = (1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0)
+
+def matrix_between(source: Any, target: Any) -> Any:
+    """From the coordinates under one transform node to those under another.
+
+    Args:
+        source: a transform node; None for the world.
+        target: likewise.
+
+    Returns:
+        a vtkMatrix4x4, RAS to RAS; None where a transform bends.
+    """
+    import slicer
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    between = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes
+    return matrix if between(source, target, matrix) else None
 
 
 def to_world(node: Any) -> tuple[float, ...] | None:
@@ -32,16 +48,19 @@ def to_coordinates_of(node: Any, other: Any) -> tuple[float, ...] | None:
     return _between(node.GetParentTransformNode(), other.GetParentTransformNode())
 
 
+def as_text(numbers: Sequence[float]) -> str:
+    """For a command line."""
+    return ",".join(repr(float(number)) for number in numbers)
+
+
 def _between(source: Any, target: Any) -> tuple[float, ...] | None:
     import numpy as np
     import slicer
-    import vtk
 
-    matrix = vtk.vtkMatrix4x4()
     if source is None and target is None:
         return None
-    linear = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(source, target, matrix)
-    if not linear:
+    matrix = matrix_between(source, target)
+    if matrix is None:
         raise ImageError(
             _("the segmentation is under a transform that bends"),
             expected=_("a linear transform, or none"),
@@ -51,8 +70,3 @@ def _between(source: Any, target: Any) -> tuple[float, ...] | None:
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     lps = flip @ slicer.util.arrayFromVTKMatrix(matrix) @ flip
     return tuple(float(number) for number in lps.ravel())
-
-
-def as_text(numbers: Sequence[float]) -> str:
-    """For a command line."""
-    return ",".join(repr(float(number)) for number in numbers)

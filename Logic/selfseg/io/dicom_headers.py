@@ -1,22 +1,23 @@
-"""DICOM series as images: headers with pydicom, voxels with SimpleITK's GDCM."""
+"""Headers of DICOM files, read with pydicom: series as stacks of slices, and segmentations.
+
+Needs the extra `dicom`; `dicom_series` finds and reads series without it.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 
 from ..domain.errors import DatasetError, ImageError
 from ..domain.geometry import Geometry
-from .collection import VoxelSource
-
-sitk: Any = SimpleITK
+from .dicom_series import read_slices
 
 UNEVEN = 0.01
 """Largest difference of distances between slices, as a share of their distance: more means that
@@ -35,14 +36,14 @@ _TAGS = [
 ]  # fmt: skip
 
 
-def pydicom_or_error() -> Any:
-    """The pydicom package.
+def required(name: Literal["pydicom", "highdicom", "highdicom.seg"]) -> Any:
+    """A package of the extra `dicom`.
 
     Raises:
         DatasetError: it is not installed.
     """
     try:
-        import pydicom
+        return import_module(name)
     except ImportError as error:
         raise DatasetError(
             "DICOM needs a package that is not installed",
@@ -50,12 +51,17 @@ def pydicom_or_error() -> Any:
             found=str(error),
             cure=INSTALL,
         ) from error
-    return pydicom
 
 
 @dataclass(frozen=True)
-class Series:
-    """One series: its files in the order of its slices, or the reason why it is no volume."""
+class SeriesHeaders:
+    """What the headers of a series say.
+
+    Args:
+        files: in the order of its slices; none where it is no volume.
+        grid: of the volume, None where it is none.
+        fault: why it is none.
+    """
 
     uid: str
     study: str
@@ -64,7 +70,8 @@ class Series:
     modality: str
     description: str
     instances: frozenset[str]
-    voxels: VoxelSource | None
+    files: tuple[Path, ...] = ()
+    grid: Geometry | None = None
     fault: str = ""
 
 
@@ -81,13 +88,15 @@ class SegmentationFile:
     instances: frozenset[str]
 
 
-def read_headers(paths: Sequence[Path]) -> tuple[tuple[Series, ...], tuple[SegmentationFile, ...]]:
+def read_headers(
+    paths: Sequence[Path],
+) -> tuple[tuple[SeriesHeaders, ...], tuple[SegmentationFile, ...]]:
     """Sorts DICOM files into series and segmentations; other objects are left out.
 
     Raises:
         DatasetError: pydicom is not installed.
     """
-    pydicom = pydicom_or_error()
+    pydicom = required("pydicom")
     slices: dict[str, list[tuple[Path, Any]]] = defaultdict(list)
     segmentations = []
     for path in paths:
@@ -103,38 +112,47 @@ def read_headers(paths: Sequence[Path]) -> tuple[tuple[Series, ...], tuple[Segme
     return tuple(_series(uid, files) for uid, files in sorted(slices.items())), tuple(segmentations)
 
 
-def read_series(files: Sequence[Path]) -> tuple[NDArray[Any], Geometry]:
-    """The voxels of a series (1, Z, Y, X), rescaled to its units (Hounsfield for CT), and its grid.
+@dataclass(frozen=True)
+class SliceStack:
+    """Slices of one size and direction, one behind the other.
 
-    Raises:
-        ImageError: GDCM cannot read it.
+    Args:
+        headers: in the order of the slices.
+        positions: of their first voxels (N, 3), LPS mm.
+        turn: directions of rows and columns (2, 3).
+        normal: on both, (3,).
     """
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(path) for path in files])
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        image = reader.Execute() if len(files) > 1 else sitk.ReadImage(str(files[0]))
-    except RuntimeError as error:
-        raise ImageError(
-            "the DICOM series cannot be read",
-            expected="slices that GDCM can decode",
-            found=str(error).strip().splitlines()[-1],
-            cure="load it in Slicer, save the volume as .nrrd and collect that",
-            path=files[0],
-        ) from error
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    rows = [(float(r[0]), float(r[1]), float(r[2])) for r in direction]
-    x, y, z = (float(n) for n in image.GetSpacing())
-    width, height, depth = (int(n) for n in image.GetSize())
-    origin = tuple(float(n) for n in image.GetOrigin())
-    grid = Geometry(
-        (depth, height, width), (z, y, x), (origin[0], origin[1], origin[2]),
-        (rows[0], rows[1], rows[2]),
-    )  # fmt: skip
-    return sitk.GetArrayFromImage(image)[None], grid
+
+    headers: tuple[Any, ...]
+    positions: NDArray[np.float64]
+    turn: NDArray[np.float64]
+    normal: NDArray[np.float64]
+
+    def grid(self, step: float) -> Geometry:
+        """Of the volume, with this distance (mm) between slices."""
+        first = self.headers[0]
+        down, across = (float(part) for part in first.PixelSpacing)
+        rows = np.stack([*self.turn, self.normal], axis=1).tolist()
+        x, y, z = self.positions[0].tolist()
+        return Geometry(
+            (len(self.headers), int(first.Rows), int(first.Columns)),
+            (step, down, across),
+            (x, y, z),
+            (tuple(rows[0]), tuple(rows[1]), tuple(rows[2])),
+        )
+
+
+def stacked(headers: Sequence[Any]) -> SliceStack:
+    """Slices in the order in which they lie.
+
+    Args:
+        headers: of single slices, with position, direction and spacing.
+    """
+    turn = np.array(headers[0].ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
+    normal = np.cross(turn[0], turn[1])
+    positions = np.array([header.ImagePositionPatient for header in headers], dtype=np.float64)
+    order = np.argsort(positions @ normal, kind="stable")
+    return SliceStack(tuple(headers[i] for i in order), positions[order], turn, normal)
 
 
 def _segmentation(path: Path, header: Any) -> SegmentationFile:
@@ -154,14 +172,15 @@ def _segmentation(path: Path, header: Any) -> SegmentationFile:
     )
 
 
-def _series(uid: str, files: list[tuple[Path, Any]]) -> Series:
+def _series(uid: str, files: list[tuple[Path, Any]]) -> SeriesHeaders:
     first = files[0][1]
-    voxels, fault = None, ""
+    paths: tuple[Path, ...] = ()
+    grid, fault = None, ""
     try:
-        voxels = _voxels(files)
+        paths, grid = _volume(files)
     except (_NoVolume, ImageError) as error:
         fault = error.what if isinstance(error, ImageError) else str(error)
-    return Series(
+    return SeriesHeaders(
         uid,
         str(first.get("StudyInstanceUID", "")),
         str(first.get("FrameOfReferenceUID", "")),
@@ -169,7 +188,8 @@ def _series(uid: str, files: list[tuple[Path, Any]]) -> Series:
         str(first.get("Modality", "")),
         str(first.get("SeriesDescription", "")),
         frozenset(str(header.get("SOPInstanceUID", "")) for _, header in files),
-        voxels,
+        paths,
+        grid,
         fault,
     )
 
@@ -178,55 +198,39 @@ class _NoVolume(ValueError):
     """A series that does not make a volume; the text says why."""
 
 
-def _voxels(files: list[tuple[Path, Any]]) -> VoxelSource:
+def _volume(files: list[tuple[Path, Any]]) -> tuple[tuple[Path, ...], Geometry]:
+    """The files in the order of the slices, and their grid."""
     if len(files) == 1 and int(files[0][1].get("NumberOfFrames", 1) or 1) > 1:
         path = files[0][0]
-        _, grid = read_series([path])
-        return VoxelSource(path, "series", grid, files=(path,))
-    if any(int(header.get("SamplesPerPixel", 1) or 1) != 1 for _, header in files):
+        return (path,), read_slices([path])[1]
+    headers = [header for _, header in files]
+    if any(int(header.get("SamplesPerPixel", 1) or 1) != 1 for header in headers):
         raise _NoVolume("colour pictures are no volume")
     keys = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
-    if any(key not in header for _, header in files for key in keys):
+    if any(key not in header for header in headers for key in keys):
         raise _NoVolume("its slices do not say where they lie")
-    first = files[0][1]
-    turn = np.array(first.ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
-    for _, header in files:
+    stack = stacked(headers)
+    first = headers[0]
+    for header in headers:
         other = np.array(header.ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
         same = list(header.PixelSpacing) == list(first.PixelSpacing)
         size = (header.Rows, header.Columns) == (first.Rows, first.Columns)
-        if not (same and size and np.allclose(turn, other, rtol=0, atol=1e-3)):
+        if not (same and size and np.allclose(stack.turn, other, rtol=0, atol=1e-3)):
             raise _NoVolume("its slices have different sizes or directions")
-    normal = np.cross(turn[0], turn[1])
-    placed = sorted(
-        ((np.array(header.ImagePositionPatient, dtype=np.float64), path) for path, header in files),
-        key=lambda entry: float(entry[0] @ normal),
-    )
-    positions = np.array([position for position, _ in placed])
-    step = _step(positions, normal, first)
-    rows = np.stack([turn[0], turn[1], normal], axis=1)
-    row_spacing, column_spacing = (float(s) for s in first.PixelSpacing)
-    origin = (float(positions[0][0]), float(positions[0][1]), float(positions[0][2]))
-    columns = [(float(r[0]), float(r[1]), float(r[2])) for r in rows]
-    grid = Geometry(
-        (len(placed), int(first.Rows), int(first.Columns)),
-        (step, row_spacing, column_spacing),
-        origin,
-        (columns[0], columns[1], columns[2]),
-    )
-    paths = tuple(path for _, path in placed)
-    return VoxelSource(paths[0], "series", grid, files=paths)
+    paths = {id(header): path for path, header in files}
+    return tuple(paths[id(header)] for header in stack.headers), stack.grid(_step(stack))
 
 
-def _step(positions: NDArray[np.float64], normal: NDArray[np.float64], first: Any) -> float:
-    if len(positions) == 1:
-        return float(first.get("SliceThickness", 1.0) or 1.0)
-    steps = np.diff(positions, axis=0)
-    along = steps @ normal
+def _step(stack: SliceStack) -> float:
+    if len(stack.headers) == 1:
+        return float(stack.headers[0].get("SliceThickness", 1.0) or 1.0)
+    steps = np.diff(stack.positions, axis=0)
+    along = steps @ stack.normal
     mean = float(along.mean())
     if along.min() <= 1e-6:
         raise _NoVolume("several slices lie in the same place (more than one time or echo)")
     if np.abs(along - mean).max() > UNEVEN * mean:
         raise _NoVolume("slices are missing, or not evenly spaced")
-    if np.abs(steps - along[:, None] * normal).max() > UNEVEN * mean:
+    if np.abs(steps - along[:, None] * stack.normal).max() > UNEVEN * mean:
         raise _NoVolume("the gantry was tilted: slices are shifted against each other")
     return mean

@@ -1,4 +1,4 @@
-"""What a segment is: entries of a terminology as Slicer and DICOM write them, and folded names."""
+"""What a structure is: entries of a terminology as Slicer and DICOM write them; folded names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from ..domain.appearance import Code
-from ..domain.errors import ModelError
+from .appearance import Appearance, Code
+from .errors import ModelError
 
 GENERIC = frozenset({("SCT", "85756007"), ("SRT", "T-D0050")})
 """Tissue: what Slicer gives every segment that nobody has named. It says nothing."""
@@ -15,16 +15,29 @@ GENERIC = frozenset({("SCT", "85756007"), ("SRT", "T-D0050")})
 _PARTS = 7
 """Of Slicer's text: context, category, type, modifier, anatomic context, region, its modifier."""
 
+_CONTEXTS = (
+    "Segmentation category and type - DICOM master list",
+    "Anatomic codes - DICOM master list",
+)
+
 
 @dataclass(frozen=True)
-class Terms:
-    """What a structure is: "Kidney" with the modifier "Left", or "Mass" in the region "Liver"."""
+class Codes:
+    """What a structure is: "Kidney" with the modifier "Left", or "Mass" in the region "Liver".
 
-    type: Code
+    None where nobody has said.
+    """
+
     category: Code | None = None
+    type: Code | None = None
     modifier: Code | None = None
     region: Code | None = None
     region_modifier: Code | None = None
+
+    @classmethod
+    def of(cls, look: Appearance) -> Codes:
+        """Those of an appearance."""
+        return cls(look.category, look.type, look.modifier)
 
     @property
     def key(self) -> tuple[str, ...] | None:
@@ -32,6 +45,8 @@ class Terms:
 
         The category is left out: terminologies disagree about it, and about meanings' wording.
         """
+        if self.type is None:
+            return None
         if (self.type.scheme, self.type.value) in GENERIC and self.region is None:
             return None
         codes = (self.type, self.modifier, self.region, self.region_modifier)
@@ -40,12 +55,23 @@ class Terms:
     @property
     def text(self) -> str:
         """For dataset.json and back: the codes that are known, separated by ~."""
-        codes = (self.category, self.type, self.modifier, self.region, self.region_modifier)
-        return "~".join("" if code is None else str(code) for code in codes).rstrip("~")
+        return "~".join("" if code is None else str(code) for code in self._parts).rstrip("~")
+
+    @property
+    def slicer_text(self) -> str:
+        """The text that Slicer stores with a segment; "" without a type."""
+        if self.type is None:
+            return ""
+        texts = ["^^" if code is None else str(code) for code in self._parts]
+        return "~".join((_CONTEXTS[0], *texts[:3], _CONTEXTS[1], *texts[3:]))
+
+    @property
+    def _parts(self) -> tuple[Code | None, ...]:
+        return (self.category, self.type, self.modifier, self.region, self.region_modifier)
 
 
-def parse_terms(text: str | None) -> Terms | None:
-    """Reads Slicer's terminology text, the form of `Terms.text`, or one code alone.
+def parse_terms(text: str | None) -> Codes | None:
+    """Reads Slicer's terminology text, the form of `Codes.text`, or one code alone.
 
     Args:
         text: "<context>~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~...", or
@@ -59,16 +85,14 @@ def parse_terms(text: str | None) -> Terms | None:
     parts = text.split("~")
     if len(parts) == 1:
         alone = _code(parts[0])
-        return None if alone is None else Terms(alone)
+        return None if alone is None else Codes(type=alone)
     if len(parts) > 5 or (parts[0] and _code(parts[0]) is None):
         parts = [*parts[1:], *[""] * _PARTS]
         category, kind, modifier, _, region, region_modifier = parts[:6]
     else:
         category, kind, modifier, region, region_modifier = [*parts, *[""] * _PARTS][:5]
-    what = _code(kind)
-    if what is None:
-        return None
-    return Terms(what, _code(category), _code(modifier), _code(region), _code(region_modifier))
+    found = Codes(*map(_code, (category, kind, modifier, region, region_modifier)))
+    return None if found.type is None else found
 
 
 def folded(name: str) -> str:
@@ -78,10 +102,10 @@ def folded(name: str) -> str:
 
 
 def _code(text: str) -> Code | None:
-    parts = text.split("^")
-    if len(parts) != 3 or not parts[0].strip() or not parts[1].strip():
+    parts = [part.strip() for part in text.split("^")]
+    if len(parts) != 3 or not parts[0] or not parts[1]:
         return None
     try:
-        return Code(parts[0].strip(), parts[1].strip(), parts[2].strip() or parts[1].strip())
+        return Code(parts[0], parts[1], parts[2] or parts[1])
     except ModelError:
         return None

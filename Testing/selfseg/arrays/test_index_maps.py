@@ -1,4 +1,4 @@
-"""Label maps on other grids, and structures that overlap."""
+"""Label maps and channels on other grids: turned, shifted, oblique, apart."""
 
 from __future__ import annotations
 
@@ -7,18 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collect_examples import OBLIQUE, SHAPE, box
+from collect_examples import OBLIQUE
+from selfseg.arrays.index_maps import index_map, overlap_share, whole_voxel_map
+from selfseg.arrays.placement import place_channel, place_labels
 from selfseg.arrays.resample_labels import resample_labels_along
-from selfseg.collect.collection import Structure
-from selfseg.collect.overlaps import Combinations, join, scheme_of
-from selfseg.collect.placing import (
-    index_map,
-    overlap_share,
-    place_channel,
-    place_labels,
-    whole_voxel_map,
-)
-from selfseg.collect.terminology import folded, parse_terms
 from selfseg.domain.geometry import Geometry
 
 DIRECTION = tuple(tuple(float(n) for n in row) for row in OBLIQUE)
@@ -111,78 +103,3 @@ def test_a_channel_goes_on_outside_its_grid() -> None:
     way = index_map(image, other)
     placed = place_channel(np.array([[[1.0, 2.0, 3.0]]]), way, (1, 1, 6))
     np.testing.assert_allclose(placed[0, 0], [1, 1, 1.5, 2.5, 3, 3])
-
-
-# ---- overlaps
-
-OUTER = box((0, 10), (0, 18), (0, 12))
-MIDDLE = box((2, 8), (2, 12), (2, 9))
-INNER = box((2, 7), (2, 11), (2, 9))
-"""Larger than what is left of the middle around it: sizes alone do not tell the order of values."""
-
-
-def test_nested_structures_come_back_as_they_were() -> None:
-    masks = {0: INNER, 1: OUTER, 2: MIDDLE}
-    names = ("inner", "outer", "middle")
-    combinations = Combinations(3)
-    joined = join(SHAPE, masks.items(), combinations, names)
-    scheme = scheme_of([Structure(n) for n in names], combinations, joined.voxels, ignore=False)
-    assert [label.name for label in scheme.foreground] == ["outer", "middle", "inner"]
-    for label in scheme.foreground:
-        index = names.index(label.name)
-        np.testing.assert_array_equal(np.isin(joined.labels, label.values), masks[index])
-    # What a region model writes: each region's value over those before.
-    painted = np.zeros(SHAPE, dtype=np.int32)
-    for label, value in zip(scheme.foreground, scheme.regions_class_order, strict=True):
-        painted[masks[names.index(label.name)]] = value
-    np.testing.assert_array_equal(painted, joined.labels)
-    assert joined.notes == ()
-
-
-def test_without_overlap_labels_stay_plain() -> None:
-    combinations = Combinations(2)
-    first, second = box((0, 3), (0, 3), (0, 3)), box((3, 6), (0, 3), (0, 3))
-    joined = join(SHAPE, [(0, first), (1, second)], combinations, ("a", "b"))
-    scheme = scheme_of([Structure("a"), Structure("b")], combinations, joined.voxels, ignore=True)
-    assert scheme.to_mapping() == {"background": 0, "a": 1, "b": 2, "ignore": 3}
-    assert scheme.regions_class_order is None
-
-
-def test_values_stay_while_combinations_grow() -> None:
-    combinations = Combinations(2)
-    first, second = box((0, 3), (0, 9), (0, 9)), box((2, 6), (0, 9), (0, 9))
-    before = join(SHAPE, [(0, first), (1, second)], combinations, ("a", "b"))
-    again = join(SHAPE, [(1, second), (0, first)], combinations, ("a", "b"))
-    np.testing.assert_array_equal(before.labels, again.labels)
-    assert combinations.values == {(0,): 1, (1,): 2, (0, 1): 3}
-
-
-# ---- terminology
-
-KIDNEY, LEFT = "SCT^64033007", "SCT^7771000"
-
-
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        ("SCT^10200004^Liver", ("SCT^10200004", "", "", "")),
-        ("context~SCT^1^A~SCT^10200004^Liver~^^~other~^^~^^", ("SCT^10200004", "", "", "")),
-        (f"~SCT^1^A~{KIDNEY}^Kidney~{LEFT}^Left~~^^~^^", (KIDNEY, LEFT, "", "")),
-        (f"c~SCT^1^A~SCT^4^Mass~^^~r~{KIDNEY}^Kidney~^^", ("SCT^4", "", KIDNEY, "")),
-        (f"SCT^1^A~{KIDNEY}^Kidney~{LEFT}^Left", (KIDNEY, LEFT, "", "")),
-        ("c~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~r~^^~^^", None),
-        ("c~^^~^^~^^~r~^^~^^", None),
-        ("liver", None),
-        ("", None),
-    ],
-)  # fmt: skip
-def test_terminology_as_slicer_writes_it(text: str, key: tuple[str, ...] | None) -> None:
-    terms = parse_terms(text)
-    assert (None if terms is None else terms.key) == key
-    if terms is not None and key is not None:
-        assert parse_terms(terms.text) == terms
-
-
-def test_names_are_folded() -> None:
-    assert folded("Left kidney") == folded("left_Kidney ") == folded("LEFT-KIDNEY")
-    assert folded("rib 1") != folded("rib 11")
