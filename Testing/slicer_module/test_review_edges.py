@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import gc
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -227,16 +225,6 @@ def test_export(page: Page, folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert page.ui.statusLabel.text == f"The log was written to {path}."
 
 
-@pytest.fixture
-def _no_old_garbage() -> Iterator[None]:
-    """What earlier tests left is not looked through again: that alone takes more than 100 ms."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("_no_old_garbage")
 def test_many_cases_are_listed_without_holding_up_the_interface(
     page: Page, tmp_path: Path, watchdog: Any
 ) -> None:
