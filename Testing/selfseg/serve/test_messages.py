@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -147,8 +148,9 @@ def test_a_checkpoint_may_be_left_to_the_model() -> None:
 
 @given(st.binary(max_size=60))
 def test_no_garbage_does_more_than_be_refused(line: bytes) -> None:
-    with pytest.raises(Unreadable):
-        read_line(line, REQUESTS)
+    # Hypothesis also tries literals of this file, which may be a whole and valid request.
+    with contextlib.suppress(Unreadable):
+        assert isinstance(read_line(line, REQUESTS), tuple(REQUESTS.values()))
 
 
 def test_a_message_that_is_too_long_is_not_sent() -> None:
