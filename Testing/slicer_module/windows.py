@@ -75,6 +75,8 @@ def open_module(startProcess: Any = None) -> Iterator[Any]:
     """The module's window, from `setup` to `cleanup`; the newest loaded module's class."""
     from PySide6 import QtWidgets
 
+    from slicer_module.stand_ins.slicer_widgets import qMRMLNodeComboBox
+
     window = QtWidgets.QWidget()
     window.resize(480, 820)
     QtWidgets.QVBoxLayout(window)
@@ -88,6 +90,9 @@ def open_module(startProcess: Any = None) -> Iterator[Any]:
         yield widget
     finally:
         widget.cleanup()
+        for selector in window.findChildren(QtWidgets.QComboBox):
+            if isinstance(selector, qMRMLNodeComboBox):
+                selector.stop_following()
         window.close()
 
 
