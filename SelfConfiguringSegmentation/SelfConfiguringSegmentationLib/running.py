@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from slicer.i18n import tr as _
 
 from selfseg.domain.errors import Cancelled, SelfsegError
+
+Chosen = TypeVar("Chosen")
 
 RECENT_LINES = 100
 """Log lines remembered, so that an error which the child printed is not shown twice."""
@@ -212,6 +215,47 @@ class Running:
 
     def _ended(self, run: Run, result: Any) -> None:
         self._finished(result)
+
+
+class RunPresenter(ABC, Generic[Chosen]):
+    """State and decisions of a page whose one button starts a run and stops it.
+
+    Args:
+        choices: nothing chosen yet.
+        running: the page's one run.
+        on_change: is called after each change of the view.
+    """
+
+    def __init__(self, choices: Chosen, running: Running, on_change: Callable[[], None]) -> None:
+        self._choices, self._running, self._on_change = choices, running, on_change
+
+    def choose(self, choices: Chosen) -> None:
+        """Takes what the user chose; a run that goes on keeps what it was started with."""
+        self._choices = choices
+        self._on_change()
+
+    def press_apply(self) -> None:
+        """Starts, or asks what runs to stop."""
+        if self._running.active:
+            self._running.cancel()
+        elif not self._problem():
+            self._begin()
+
+    def tick(self) -> None:
+        """Called by a timer while something runs."""
+        self._running.tick()
+
+    def close(self) -> None:
+        """Ends what runs, at once."""
+        self._running.close()
+
+    @abstractmethod
+    def _problem(self) -> str:
+        """Why nothing can be started; "" where it can."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Starts the page's run."""
 
 
 def failure(error: BaseException) -> str:

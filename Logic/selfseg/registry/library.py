@@ -111,10 +111,13 @@ class Library:
                 is as it was.
             ProjectError: the library cannot be written.
         """
-        self._make()
-        if not replace and Path(source).is_dir():
-            self._check_new(read_bundle(source).bundle.card.key)
-        return self._take(lambda stage: install_bundle(source, stage), replace=replace)
+
+        def put(stage: Path) -> StoredBundle:
+            if not replace and Path(source).is_dir():
+                self._check_new(read_bundle(source).bundle.card.key)  # before gigabytes are copied
+            return install_bundle(source, stage)
+
+        return self._take(put, replace=replace)
 
     def add(
         self,
@@ -130,10 +133,10 @@ class Library:
         Raises:
             ModelError, ProjectError: see `write_bundle` and `install`.
         """
-        if not replace:
-            self._check_new(bundle.card.key)  # before the weights, which may take minutes
 
         def write(stage: Path) -> StoredBundle:
+            if not replace:
+                self._check_new(bundle.card.key)  # before the weights, which may take minutes
             write_bundle(stage, bundle, weights, licence_text=licence_text, report=report)
             return read_bundle(stage)
 

@@ -7,16 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..domain.fingerprint import Fingerprint, IntensityProperties
+from ..domain.fingerprint import Fingerprint
 from .canvas import BLUE, VERMILION, WIDTH, plain, short, tight
-
-UNEVEN = 50.0
-"""The brightest voxels this many times brighter than the median: scans of different scaling."""
-
-
-def uneven_scales(intensities: IntensityProperties) -> bool:
-    """Whether some scans seem to be stored with another scaling than others."""
-    return intensities.percentile_99_5 > UNEVEN * max(abs(intensities.median), 1e-6)
+from .summary import uneven_scales
 
 
 def draw_geometry(fingerprint: Fingerprint) -> Figure:

@@ -17,8 +17,7 @@ from ..quality.judgement import MOST_HD95_MM
 from ..quality.predictor import FEWEST_CASES
 from ..quality.ranking import Ranking
 from .content import ReportContent, pooled
-from .data_figures import uneven_scales
-from .summary import ScoreSummary, StructureScore, length_unit
+from .summary import ScoreSummary, StructureScore, length_unit, uneven_scales
 
 FAIR_DICE = 0.7
 """A case with less is pointed out: that is the limit at which new cases are flagged, too."""

@@ -9,11 +9,14 @@ from statistics import fmean, median
 from typing import Any
 
 from ..domain.colours import distinct_colours
-from ..domain.fingerprint import Fingerprint
+from ..domain.fingerprint import Fingerprint, IntensityProperties
 from ..domain.labels import Colour, Label, LabelScheme
 from .content import ReportContent, mean_case_dice, number
 
 Interval = tuple[float, float]
+
+UNEVEN = 50.0
+"""The brightest voxels this many times brighter than the median: scans of different scaling."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +117,10 @@ class ScoreSummary:
     confusion: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
     unit: str = "mm"
 
-    @property
-    def is_empty(self) -> bool:
-        """True where no case was scored."""
-        return not self.cases
+
+def uneven_scales(intensities: IntensityProperties) -> bool:
+    """Whether some scans seem to be stored with another scaling than others."""
+    return intensities.percentile_99_5 > UNEVEN * max(abs(intensities.median), 1e-6)
 
 
 def label_colours(labels: LabelScheme) -> dict[str, Colour]:

@@ -1,4 +1,7 @@
-"""Gathering what a project holds into its report."""
+"""Gathering what a project holds into its report.
+
+The page itself, and with it matplotlib, is imported when one is drawn: predicting draws none.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,6 @@ from ..report.content import (
     mean_case_dice,
     read_run,
 )
-from ..report.html import render_report, write_report, write_report_json
 from .calibrate import SAMPLES_FILE, calibration_of
 from .quality_files import quality_of, read_quality
 from .selected import SELECTION_FOLDER
@@ -60,6 +62,8 @@ def write_project_report(
     Scores are those of `test_scores` where given, else the out-of-fold scores of the selected
     model, else those of the best configuration that was judged.
     """
+    from ..report.html import write_report, write_report_json
+
     start = time.monotonic()
     selection = read_selection(project)
     judged = _judged(project, plan)
@@ -118,6 +122,8 @@ def draft_seconds(
     project: Project, dataset: Dataset, plan: Plan, *, clock: Callable[[], float] = time.monotonic
 ) -> float:
     """Time to draw a report on nothing but the data and their largest case, as it is labelled."""
+    from ..report.html import render_report
+
     began, fingerprint = clock(), project.read_fingerprint()
     sizes: dict[str, int] = {}
     if fingerprint is not None:

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from ..child_run import EventTaker, LineTaker
 from ..model_list import ModelEntry
-from ..running import Run, Running, RunView, duration
+from ..running import Run, Running, RunPresenter, RunView, duration
 from .run import BatchResult, BatchSettings, reason_of
 
 State = Literal["waiting", "done before", "done", "failed"]
@@ -87,7 +87,7 @@ class View(RunView):
 StartRun = Callable[[Choices, EventTaker, LineTaker], Run]
 
 
-class BatchPresenter:
+class BatchPresenter(RunPresenter[Choices]):
     """Decides what the page shows and what its buttons do.
 
     Args:
@@ -107,12 +107,11 @@ class BatchPresenter:
         on_done: Callable[[BatchResult], None] = lambda result: None,
         quality: Callable[[Path], Mapping[str, str]] = lambda folder: {},
     ) -> None:
-        self._start, self._on_change = start, on_change
-        self._tell_done, self._quality = on_done, quality
-        self._choices = Choices()
+        self.running = Running(on_change=on_change, on_log=on_log, on_done=self._done)
+        super().__init__(Choices(), self.running, on_change)
+        self._start, self._tell_done, self._quality = start, on_done, quality
         self._rows: dict[str, CaseRow] = {}
         self._result: BatchResult | None = None
-        self.running = Running(on_change=on_change, on_log=on_log, on_done=self._done)
 
     @property
     def result(self) -> BatchResult | None:
@@ -144,26 +143,9 @@ class BatchPresenter:
         folder = Path(self._choices.output) if self._choices.output else None
         return folder if folder is not None and (folder / PREDICTIONS_FILE).is_file() else None
 
-    def choose(self, choices: Choices) -> None:
-        """Takes what the user chose; a run that goes on keeps what it was started with."""
-        self._choices = choices
-        self._on_change()
-
-    def press_apply(self) -> None:
-        """Starts, or asks the running batch to stop."""
-        if self.running.active:
-            self.running.cancel()
-        elif not self._problem():
-            self._rows, self._result = {}, None
-            self.running.start(lambda: self._start(self._choices, self._take, self.running.log))
-
-    def tick(self) -> None:
-        """Called by a timer while running."""
-        self.running.tick()
-
-    def close(self) -> None:
-        """Ends a running batch."""
-        self.running.close()
+    def _begin(self) -> None:
+        self._rows, self._result = {}, None
+        self.running.start(lambda: self._start(self._choices, self._take, self.running.log))
 
     def _problem(self) -> str:
         chosen = self._choices

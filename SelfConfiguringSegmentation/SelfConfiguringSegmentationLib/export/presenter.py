@@ -10,7 +10,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..child_run import EventTaker, LineTaker
-from ..running import Run, Running, RunView
+from ..running import Run, Running, RunPresenter, RunView
 from .formats import format_of
 
 REVIEWED_FOLDER = "reviewed"
@@ -53,7 +53,7 @@ class View(RunView):
 StartRun = Callable[[Choices, EventTaker, LineTaker], Run]
 
 
-class ExportPresenter:
+class ExportPresenter(RunPresenter[Choices]):
     """Decides what the page shows and what its button does.
 
     Args:
@@ -69,12 +69,10 @@ class ExportPresenter:
         on_change: Callable[[], None] = lambda: None,
         on_log: LineTaker = lambda line: None,
     ) -> None:
-        self._start = start
-        self._on_change = on_change
-        self._choices = Choices()
-        self._written: tuple[str, ...] = ()
-        self._failed_cases: list[str] = []
         self.running = Running(on_change=on_change, on_log=on_log, on_done=self._done)
+        super().__init__(Choices(), self.running, on_change)
+        self._start = start
+        self._written: tuple[str, ...] = ()
 
     def view(self) -> View:
         """What to show now."""
@@ -91,26 +89,9 @@ class ExportPresenter:
             written=self._written,
         )
 
-    def choose(self, choices: Choices) -> None:
-        """Takes what the user chose; a run that goes on keeps what it was started with."""
-        self._choices = choices
-        self._on_change()
-
-    def press_apply(self) -> None:
-        """Starts, or asks the running export to stop."""
-        if self.running.active:
-            self.running.cancel()
-        elif not self._problem():
-            self._written, self._failed_cases = (), []
-            self.running.start(lambda: self._start(self._choices, self._take, self.running.log))
-
-    def tick(self) -> None:
-        """Called by a timer while running."""
-        self.running.tick()
-
-    def close(self) -> None:
-        """Ends a running export."""
-        self.running.close()
+    def _begin(self) -> None:
+        self._written = ()
+        self.running.start(lambda: self._start(self._choices, self._take, self.running.log))
 
     def _problem(self) -> str:
         chosen = self._choices
@@ -134,7 +115,6 @@ class ExportPresenter:
     def _take(self, event: dict[str, Any]) -> None:
         if event.get("event") == "case_failed":
             name, what = event.get("identifier", ""), event.get("what", "")
-            self._failed_cases.append(f"{name}: {what}")
             self.running.log(_("{case} failed: {reason}").format(case=name, reason=what))
         elif event.get("event") == "case_finished":
             self._written = (*self._written, str(event.get("path", "")))

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from ..model_list import ModelEntry
 from ..models import Model
-from ..running import Run, Running
+from ..running import Run, Running, RunPresenter
 from .view import (
     ChannelRow,
     Choices,
@@ -34,7 +34,7 @@ StartRun = Callable[[Choices, EventTaker, LineTaker], SteppingRun]
 StartWork = Callable[[EventTaker, LineTaker], SteppingRun]
 
 
-class SegmentPresenter:
+class SegmentPresenter(RunPresenter[Choices]):
     """Decides what the panel shows and what its button does.
 
     Args:
@@ -52,10 +52,9 @@ class SegmentPresenter:
         on_log: LineTaker = lambda line: None,
         on_done: Callable[[Any], None] = lambda result: None,
     ) -> None:
-        self._start = start
-        self._on_change = on_change
-        self._running = _Stages(on_change=on_change, on_log=on_log, on_done=on_done)
-        self._choices = Choices()
+        stages = _Stages(on_change=on_change, on_log=on_log, on_done=on_done)
+        super().__init__(Choices(), stages, on_change)
+        self._stages, self._start = stages, start
         self._entries: dict[str, ModelEntry] = {}
 
     @property
@@ -89,7 +88,7 @@ class SegmentPresenter:
 
     def view(self) -> View:
         """What to show now."""
-        now = self._running
+        now = self._stages
         problem = "" if now.active else self._problem()
         hint = "" if self.model is None else promise(self.model, self._choices.settings)
         first = self._choices.volumes[0]
@@ -112,19 +111,6 @@ class SegmentPresenter:
             add_enabled=single and self._choices.output is not None,
         )
 
-    def choose(self, choices: Choices) -> None:
-        """Takes what the user chose; a run that goes on keeps what it was started with."""
-        self._choices = choices
-        self._on_change()
-
-    def press_apply(self) -> None:
-        """Starts, or asks what runs to stop."""
-        if self._running.active:
-            self._running.cancel()
-        elif not self._problem():
-            choices = self._choices
-            self.work(lambda on_event, on_log: self._start(choices, on_event, on_log))
-
     def work(
         self,
         start: StartWork,
@@ -143,14 +129,6 @@ class SegmentPresenter:
             running = self._running
             running.start(lambda: start(running.take, running.log), on_done=on_done, text=text)
 
-    def tick(self) -> None:
-        """Called by a timer while running."""
-        self._running.tick()
-
-    def close(self) -> None:
-        """Ends what runs, by force."""
-        self._running.close()
-
     def say(self, text: str) -> None:
         """Shows a status."""
         self._running.say(text)
@@ -158,6 +136,10 @@ class SegmentPresenter:
     def fail(self, error: BaseException) -> None:
         """Shows an error of something that is no run."""
         self._running.fail(error)
+
+    def _begin(self) -> None:
+        choices = self._choices
+        self.work(lambda on_event, on_log: self._start(choices, on_event, on_log))
 
     def _problem(self) -> str:
         """Why Apply is disabled; "" where it is not."""

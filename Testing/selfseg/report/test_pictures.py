@@ -12,12 +12,9 @@ import pytest
 from report_examples import (
     LABELS,
     SCORES,
-    a_calibration,
     a_description,
     a_fingerprint,
     a_plan,
-    a_quality,
-    a_selection,
     an_entry,
     an_epoch,
     an_overlay,
@@ -28,9 +25,7 @@ from selfseg.domain.labels import LabelScheme
 from selfseg.report.content import (
     OverlayCase,
     ReportContent,
-    ScoredConfiguration,
     TrainingRun,
-    Usage,
     choose_cases,
     mean_case_dice,
     read_log,
@@ -47,35 +42,6 @@ from selfseg.report.story import (
 from selfseg.report.summary import label_colours, summarise
 from selfseg.report.surfaces import _bodies, _Body, _distances, _triangles, draw_surfaces
 from selfseg.report.trust_figures import confusion_shares, value_names
-
-
-@pytest.fixture(scope="module")
-def full() -> ReportContent:
-    return ReportContent(
-        title="Liver model",
-        created="2026-01-31 14:05",
-        description=a_description(),
-        fingerprint=a_fingerprint(),
-        plan=a_plan(),
-        runs=(TrainingRun("3d_fullres", "0", tuple(an_epoch(i) for i in range(9))),),
-        scores=SCORES,
-        scored_on="4 held-out cases",
-        overlays=(an_overlay(title="Best case"),),
-        configurations=(
-            ScoredConfiguration("2d", ("0", "1"), {"foreground_mean": {"Dice": 0.5}}),
-            ScoredConfiguration("3d_fullres", ("0",), SCORES, is_shown=True),
-        ),
-        calibration=a_calibration(),
-        quality=a_quality(),
-        selection=a_selection(),
-        usage=(Usage("Segment", "selfseg predict -m model -i in -o out", "One map per scan."),),
-        provenance=(("Machine", "a laptop"),),
-    )
-
-
-@pytest.fixture(scope="module")
-def page_text(full: ReportContent) -> str:
-    return render_report(full)
 
 
 def test_bodies_are_drawn_in_mm_and_only_of_volumes():
