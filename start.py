@@ -7,9 +7,10 @@
 
 On two shared cores the demo took 8 minutes: setting up 3 min 37 s (once), the rest 4 min 30 s.
 
-Needs Python 3.11 to 3.13 and nothing else. Everything is installed into `.venv` beside this
-file; the system's Python is left as it is. Arguments after the word are passed on, for example
-`python start.py test -k plan` or `python start.py demo --open`.
+Needs Python 3.11 to 3.13 (on Debian and Ubuntu with the package `python3-venv`) and nothing
+else. Everything is installed into `.venv` beside this file; the system's Python is left as it is.
+Arguments after the word are passed on, for example `python start.py test -k plan` or
+`python start.py demo --open`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -79,13 +81,28 @@ def set_up(extras: str) -> None:
         return
     if not PYTHON.exists():
         say("making an environment in .venv")
-        venv.create(VENV, with_pip=True, clear=VENV.exists())
+        make_environment()
     say("fetching packages (some minutes the first time; torch is the large one)")
     status = install(f".[{extras}]" if extras else ".")
     if status != 0:
         print("the installation failed; its last lines above say why. Nothing else was changed.")
         raise SystemExit(status)
     stamp.write_text(wanted)
+
+
+def make_environment() -> None:
+    """Makes `.venv`, or says which part of Python is missing."""
+    try:
+        venv.create(VENV, with_pip=True, clear=VENV.exists())
+    except subprocess.CalledProcessError as error:
+        shutil.rmtree(VENV, ignore_errors=True)  # without pip it is of no use
+        print(
+            f"this Python cannot make an environment: {sys.executable}\n"
+            f"  expected: its parts `venv` and `ensurepip`\n  found: {error}\n"
+            "  what to do: on Debian and Ubuntu `sudo apt install python3-venv`, then the same "
+            "command again"
+        )
+        raise SystemExit(1) from error
 
 
 def install(target: str) -> int:

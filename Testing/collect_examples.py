@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from selfseg.collect.collection import Collection
+from selfseg.io.datasets import open_dataset
+from selfseg.io.images import read_case
+
 SHAPE = (12, 20, 16)
 SPACING = (2.5, 0.9, 0.7)
 ORIGIN = (-12.5, 31.25, 7.0)
@@ -159,3 +163,18 @@ def standard_case(folder: Path, name: str, *, liver_value: int = 1, **place: Any
         },
         **place,
     )
+
+
+def kinds(collection: Collection) -> dict[str, list[str]]:
+    """The kinds of problems of each case."""
+    return {case.identifier: [p.kind for p in case.problems] for case in collection.cases}
+
+
+def masks_of(folder: Path, identifier: str) -> dict[str, np.ndarray]:
+    """The structures of a written case by name."""
+    data = open_dataset(folder)
+    case = read_case(data.case(identifier), data.description.labels)
+    return {
+        label.name: np.isin(case.labels, label.values)
+        for label in data.description.labels.foreground
+    }

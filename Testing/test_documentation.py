@@ -170,7 +170,7 @@ def test_pages_that_the_source_names_exist() -> None:
         f"{path.relative_to(PROJECT)}: {named}"
         for place in ("Logic", "SelfConfiguringSegmentation", "Resources", "benchmarks")
         for path in (PROJECT / place).rglob("*")
-        if path.suffix in (".py", ".ui", ".html")
+        if path.suffix in (".py", ".ui", ".html") and ".peer" not in path.parts
         for named in re.findall(r"docs/[\w./-]+\.md", path.read_text(encoding="utf-8"))
         if not (PROJECT / named).is_file()
     ]
@@ -196,7 +196,9 @@ def test_the_readme_tells_every_verb() -> None:
 
 def test_there_is_one_version() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["version"] == __version__
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "selfseg.__version__"}
+    citation = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in citation
     assert "## Unreleased" in Page(PROJECT / "CHANGELOG.md").text
 
 
@@ -243,7 +245,7 @@ def options_for(code: str) -> frozenset[str] | None:
 @cache
 def options_of_ours() -> frozenset[str]:
     """Of all verbs, of the scripts in benchmarks/ and the tests, and of programs that we name."""
-    scripts = [*(PROJECT / "benchmarks").rglob("*.py"), *(PROJECT / "Testing").rglob("conftest.py")]
+    scripts = [*(PROJECT / "benchmarks").glob("*.py"), *(PROJECT / "Testing").rglob("conftest.py")]
     scripts += [PROJECT / "Testing/selfseg/preprocess/test_case.py", PROJECT / "start.py"]
     named = {
         option

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -57,6 +58,25 @@ def test_all_that_pip_says_is_shown_where_it_fails(
     out = capsys.readouterr().out
     assert "installing 2 packages" in out
     assert ("Collecting a" in out and "some reason" in out) == bool(status)
+
+
+def test_a_python_without_its_environments_is_told_how_to_get_them(
+    start: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(folder: Path, **_: object) -> None:
+        (folder / "bin").mkdir(parents=True)
+        raise subprocess.CalledProcessError(1, ["python3", "-m", "ensurepip"])
+
+    monkeypatch.setattr(start, "VENV", tmp_path / "environment")
+    monkeypatch.setattr(start.venv, "create", fail)
+    with pytest.raises(SystemExit) as end:
+        start.make_environment()
+    assert end.value.code == 1
+    assert "python3-venv" in capsys.readouterr().out
+    assert not (tmp_path / "environment").exists()  # a half one would be taken for a whole one
 
 
 def test_it_says_how_to_go_on(start: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

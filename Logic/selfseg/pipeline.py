@@ -14,38 +14,31 @@ from pathlib import Path
 from typing import Literal
 
 from .collect.collecting import collect as collect
+from .collect.collection import CollectOptions as CollectOptions
 from .domain.dataset import Fault
 from .domain.events import Reporter, silent
 from .domain.fingerprint import Fingerprint
 from .domain.plan import DeviceName, Plan, PlannerName
 from .evaluate.scores import Scores, evaluate_folders
 from .io.dataset_check import check_dataset
-from .io.datasets import find_cases, open_dataset
+from .io.datasets import open_dataset
 from .io.nnunet_json import read_description
 from .io.project import Project
-from .io.staged_folders import make_folder
 from .plan.planner import make_plan
-from .stages import (
-    budget,
-    first_stage,
-    learn,
-    measure,
-    order,
-    prepare,
-    start,
-    summary,
-)
+from .stages import budget, first_stage, learn, measure, order, prepare, start, summary
 from .stages.bundle import ModelChoice, Precision
 from .stages.crossvalidate import crossvalidate as crossvalidate
 from .stages.crossvalidate import learn_qualities
-from .stages.folds import with_folds
+from .stages.folds import require_fold, with_folds
 from .stages.inputs import find_inputs
-from .stages.learn import TrainingOptions
+from .stages.learn import TrainingOptions as TrainingOptions
 from .stages.model import BackendName, open_model
 from .stages.order import CROSS_VALIDATION
 from .stages.predict_files import Job, predict_files
+from .stages.select import SelectOptions as SelectOptions
 from .stages.select import select as select
 from .stages.strategy import PredictOptions
+from .stages.summary import report as report
 from .stages.trainings import HowToTrain, gather, train_all
 
 STANDARD = TrainingOptions()
@@ -155,6 +148,7 @@ def train(
     """
     home = Project.open(project)
     data = open_dataset(home.dataset_folder)
+    require_fold(home, data, fold)
     with home.lock(wait=True, reporter=reporter, should_stop=should_stop):
         measured = measure.measure_dataset(home, data, workers=workers, reporter=reporter)
         if options.start_from is not None and plan_name is None:
@@ -249,7 +243,6 @@ def predict(
         ending = description.file_ending
         channels = len(description.channel_names)
         found = find_inputs(inputs, channels, ending, output, reporter=reporter)
-        make_folder(output)
         job = Job(found, output, ending, options, go_on, device)
         return predict_files(opened, job, reporter=reporter, should_stop=should_stop)
 
@@ -284,38 +277,6 @@ def evaluate(
         tolerance_mm=tolerance_mm,
         workers=workers,
         reporter=reporter,
-    )
-
-
-def report(
-    project: Path,
-    *,
-    test_images: Path | None = None,
-    test_scores: Scores | None = None,
-    plan_name: str | None = None,
-    reporter: Reporter = silent,
-) -> Path:
-    """Writes the project's report.html, on test cases where their scores are given.
-
-    Args:
-        project: the project folder.
-        test_images: folder of the images that were scored.
-        test_scores: their scores, as `evaluate` returns them; out-of-fold scores otherwise.
-        plan_name: the plan to report on; the first otherwise.
-        reporter: is told what happens.
-    """
-    home = Project.open(project)
-    data = open_dataset(home.dataset_folder)
-    chosen = home.read_plan(plan_name)
-    test_cases = (
-        ()
-        if test_images is None
-        else find_cases(
-            [test_images], len(chosen.description.channel_names), chosen.description.file_ending
-        )
-    )
-    return summary.write_project_report(
-        home, data, chosen, test_cases=test_cases, test_scores=test_scores, reporter=reporter
     )
 
 
@@ -356,7 +317,7 @@ def run(
         epochs: overrides the schedule.
         iterations: iterations per epoch; overrides the schedule.
         checkpoint: which weights judge the fold, "final" or "best".
-        options: how to train, see `selfseg.stages.learn.TrainingOptions`.
+        options: how to train, see `TrainingOptions`.
         workers: processes for reading and preprocessing.
         reporter: is told what happens.
         should_stop: polled while training.

@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from selfseg.domain.errors import Cancelled
+from selfseg.domain.errors import Cancelled, ImageError
 
 from .jobs import Job, ProcessStarter
 
@@ -100,10 +100,19 @@ class ChildRun:
 
     def _copy_for_a_moment(self, copying: Iterator[float]) -> None:
         end = self._clock() + COPY_SECONDS
-        for share in copying:
-            self._on_copied(share)
-            if self._clock() >= end:
-                return
+        try:
+            for share in copying:
+                self._on_copied(share)
+                if self._clock() >= end:
+                    return
+        except OSError as error:
+            raise ImageError(
+                _("the voxels cannot be handed over"),
+                expected=_("room for a copy of them, and the right to write"),
+                found=error.strerror or str(error),
+                cure=_("free some space, or set the environment variable TMPDIR to another disk"),
+                path=error.filename,
+            ) from error
         self._copying = None
         self._job = self._begin()
 

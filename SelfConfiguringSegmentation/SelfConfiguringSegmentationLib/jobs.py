@@ -9,7 +9,6 @@ a child that does not listen.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import shutil
@@ -22,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, Any
 
 from selfseg.domain.errors import Cancelled, SelfsegError
+from selfseg.domain.events import as_event
 
 from .paths import logic_folder
 
@@ -46,17 +46,30 @@ def own_group() -> dict[str, Any]:
 
 
 def open_process(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Starts a child in a process group of its own, with pipes and without a console window."""
-    return subprocess.Popen(
-        list(command),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**environment, "PYTHONUTF8": "1"},
-        encoding="utf-8",
-        errors="replace",
-        **own_group(),
-    )
+    """Starts a child in a process group of its own, with pipes and without a console window.
+
+    Raises:
+        JobFailed: the program is not there, or may not be started.
+    """
+    try:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**environment, "PYTHONUTF8": "1"},
+            encoding="utf-8",
+            errors="replace",
+            **own_group(),
+        )
+    except OSError as error:
+        raise JobFailed(
+            "selfseg cannot be started",
+            expected="a Python that can be started outside the application",
+            found=error.strerror or str(error),
+            cure="install Slicer again, or correct what starts the process",
+            path=command[0],
+        ) from error
 
 
 def start_selfseg(
@@ -219,7 +232,7 @@ class Job:
                 name, line = self._lines.get_nowait()
             except queue.Empty:
                 return
-            event = _as_event(line) if name == "out" else None
+            event = as_event(line) if name == "out" else None
             if event is not None:
                 self._on_event(event)
             else:
@@ -259,13 +272,3 @@ def _last_message(lines: Iterable[str]) -> str:
         elif line.strip() and message:
             message.append(line)
     return "\n".join(message)
-
-
-def _as_event(line: str) -> dict[str, Any] | None:
-    if not line.startswith("{"):
-        return None
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) and "event" in value else None

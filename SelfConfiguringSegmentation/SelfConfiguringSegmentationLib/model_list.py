@@ -132,7 +132,7 @@ class ModelList:
             if path.stat().st_size > MAX_BYTES:
                 return ()
             raw = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             # A list that is lost costs a few clicks, and must not keep the module from opening.
             return ()
         found = raw.get("places", ()) if isinstance(raw, dict) else ()

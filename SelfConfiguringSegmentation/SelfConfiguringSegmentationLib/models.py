@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,10 @@ def _read(path: Path, read: Any) -> Model:
         model: Model = read()
     except SelfsegError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise ModelError(
             "the model's description cannot be read",
             expected="a model written by selfseg, with its channels and labels",

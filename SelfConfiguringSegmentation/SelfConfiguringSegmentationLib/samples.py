@@ -13,6 +13,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from selfseg.domain.errors import SelfsegError
+
 from .paths import resources_folder
 
 CATEGORY = "SelfConfiguringSegmentation"
@@ -82,7 +84,8 @@ def download_hippocampus(source: Any = None) -> Path:
         Its folder, which Train and `selfseg` take as a data set.
 
     Raises:
-        RuntimeError: the download failed, or what came is not what was published.
+        SelfsegError: the download failed, what came is not what was published, or the disk is
+            full; nothing of it is kept then.
     """
     import SampleData
     import slicer
@@ -97,16 +100,25 @@ def download_hippocampus(source: Any = None) -> Path:
                 HIPPOCAMPUS_URL, str(folder.parent), archive.name, f"MD5:{HIPPOCAMPUS_MD5}"
             )
         except ValueError as error:
-            raise RuntimeError(
-                _("the data set could not be downloaded: {reason}").format(reason=error)
+            raise SelfsegError(
+                _("the data set could not be downloaded"),
+                expected=_("a connection to {url}").format(url=HIPPOCAMPUS_URL),
+                found=str(error),
+                cure=_("check the network, and press the button again"),
             ) from error
         # A file whose checksum is wrong is removed without an error.
         if not archive.is_file():
-            raise RuntimeError(
-                _("the downloaded file is damaged or was changed: its checksum is wrong")
+            raise SelfsegError(
+                _("the downloaded file is damaged or was changed: its checksum is wrong"),
+                expected=f"MD5 {HIPPOCAMPUS_MD5}",
+                found=_("another one; the file was removed"),
+                cure=_("press the button again; if it stays, tell us"),
+                path=archive,
             )
-        _unpack(archive, folder)
-        archive.unlink()
+        try:
+            _unpack(archive, folder)
+        finally:
+            archive.unlink()
     slicer.util.infoDisplay(
         _("The data set is in {folder}\nAdd this folder on the page Train.").format(folder=folder)
     )
@@ -137,16 +149,26 @@ def _unpack(archive: Path, folder: Path) -> None:
     """All or nothing: a folder that is there is complete."""
     partial = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
-    with tarfile.open(archive) as content:
-        members = [
-            # Finder's own files, which look like images by their names.
-            member
-            for member in content.getmembers()
-            if not PurePosixPath(member.name).name.startswith("._")
-        ]
-        content.extractall(partial, members, filter="data")
-    (partial / folder.name).replace(folder)
-    shutil.rmtree(partial)
+    try:
+        with tarfile.open(archive) as content:
+            members = [
+                # Finder's own files, which look like images by their names.
+                member
+                for member in content.getmembers()
+                if not PurePosixPath(member.name).name.startswith("._")
+            ]
+            content.extractall(partial, members, filter="data")
+        (partial / folder.name).replace(folder)
+    except (tarfile.TarError, OSError) as error:
+        raise SelfsegError(
+            _("the downloaded data set cannot be unpacked"),
+            expected=_("a whole archive, and room for it on the disk"),
+            found=str(error),
+            cure=_("free some space, and press the button again"),
+            path=folder.parent,
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _node_name(file_name: str) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 from selfseg.domain.errors import ImageError
 from selfseg.domain.geometry import Geometry
-from selfseg.domain.labels import LabelScheme
 
 GEOMETRY_TOLERANCE = 1e-3
 """Allowed difference (mm, or direction cosine) of grids that should be the same."""
@@ -38,6 +37,40 @@ def volume_grid(volume_node: Any) -> Geometry:
     matrix = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     return grid_of_matrix(slicer.util.arrayFromVTKMatrix(matrix), image.GetDimensions())
+
+
+def require_scan(node: Any) -> None:
+    """Refuses what no intensities can be read from: other nodes, label maps, tensors.
+
+    Raises:
+        ImageError: the node is no volume of intensities.
+    """
+    if not hasattr(node, "IsA") or not node.IsA("vtkMRMLVolumeNode"):
+        kind = node.GetClassName() if hasattr(node, "GetClassName") else type(node).__name__
+        raise ImageError(
+            "this is no volume",
+            expected="a volume node of the scene",
+            found="none" if node is None else kind,
+            cure="choose a volume",
+        )
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise ImageError(
+            f"{node.GetName()!r} is a label map",
+            expected="a scan, with intensities",
+            found="numbers of segments",
+            cure="choose the scan; or convert it in the Volumes module, if its values are "
+            "intensities after all",
+        )
+    image = node.GetImageData()
+    # `volume_grid` has words for a volume without a size.
+    sized = image is not None and 0 not in image.GetDimensions()
+    if sized and image.GetPointData().GetScalars() is None:
+        raise ImageError(
+            f"the volume {node.GetName()!r} holds no intensities",
+            expected="one number, or a few channels, per voxel",
+            found="tensors" if image.GetPointData().GetTensors() is not None else "no voxels",
+            cure="choose another volume; of diffusion tensors, a map that is computed of them",
+        )
 
 
 def grid_of_matrix(
@@ -73,45 +106,3 @@ def tag_of(segment: Any, name: str) -> str:
 
     value = vtk.mutable("")
     return str(value) if segment.GetTag(name, value) else ""
-
-
-def add_segmentation(
-    labels: Any,
-    scheme: LabelScheme,
-    volume_node: Any,
-    *,
-    segmentation_node: Any = None,
-    name: str = "",
-    algorithm_name: str = "",
-    closed_surface: bool = False,
-) -> Any:
-    """Makes a segmentation node from a label map (Z, Y, X) on the volume's grid, at once.
-
-    See `segment.segments.make_segments` and `segment.placing.place_segments` for the
-    arguments. `closed_surface` makes surfaces too, for the 3D view.
-
-    Raises:
-        ImageError: the label map does not fit the volume.
-        ModelError: the label map holds a value that the scheme does not know.
-    """
-    # The rooms of the pages stand on this floor, so it cannot import them when it is imported.
-    from .segment.placing import matrix_of, place_segments
-    from .segment.segments import make_segments, slabs_of
-    from .segment.steps import to_the_end
-
-    shape = volume_grid(volume_node).shape
-    if labels.shape != shape:
-        raise ImageError(
-            "the label map does not fit the volume",
-            expected=f"{shape} voxels (Z, Y, X)",
-            found=str(labels.shape),
-            cure="segment again without changing the volume meanwhile",
-        )
-    steps = make_segments(
-        slabs_of(labels), shape, scheme, matrix_of(volume_node), algorithm_name=algorithm_name
-    )
-    segments = to_the_end(steps)
-    node = place_segments(segments, volume_node, segmentation_node=segmentation_node, name=name)
-    if closed_surface:
-        node.CreateClosedSurfaceRepresentation()
-    return node

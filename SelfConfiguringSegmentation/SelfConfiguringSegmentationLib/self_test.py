@@ -21,7 +21,7 @@ def segmentation_from_label_map(test: unittest.TestCase) -> None:
     make_selfseg_importable()
     from selfseg.domain.labels import LabelScheme
 
-    from .scene import add_segmentation
+    from .segment.placing import add_segmentation
 
     labels = np.zeros((6, 8, 10), dtype=np.uint8)
     labels[1:3, 2:4, 3:9] = 2

@@ -39,27 +39,29 @@ def tables() -> str:
             "|---|---|---|---|",
         ]
         lines += [
-            f"| {_cell(row.name)} | `{_command(row.command)}` | {row.status} | "
-            f"{'works; ' if row.status == 0 else ''}{_texts(row.says)} |"
+            f"| {cell(row.name)} | `{_command(row.command)}` | {row.status} | "
+            f"{'works; ' if row.status == 0 else ''}{texts(row.says)} |"
             for row in rows
         ]
         parts.append("\n".join(lines) + "\n")
     lines = ["### Lines to the worker", "", "| input | answer | what is said |", "|---|---|---|"]
-    lines += [f"| {_cell(li.name)} | `{li.answer}` | {_texts(li.says)} |" for li in LINES]
+    lines += [f"| {cell(li.name)} | `{li.answer}` | {texts(li.says)} |" for li in LINES]
     return "\n".join([*parts, "\n".join(lines) + "\n"])
 
 
 def _command(text: str) -> str:
     for words in LEFT_OUT:
         text = text.replace(words, "")
-    return _cell(text if len(text) <= LONGEST else text[:LONGEST] + "...")
+    return cell(text if len(text) <= LONGEST else text[:LONGEST] + "...")
 
 
-def _texts(texts: tuple[str, ...]) -> str:
-    return " ... ".join(_cell(text) for text in texts if text)
+def texts(said: tuple[str, ...]) -> str:
+    """What has to be said, as a cell of a table."""
+    return " ... ".join(cell(text) for text in said if text)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text as a cell of a table."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 

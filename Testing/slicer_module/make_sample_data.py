@@ -43,7 +43,7 @@ def make(folder: Path) -> list[Path]:
     """Writes all files, and returns them."""
     import SimpleITK as sitk
     import slicer
-    from SelfConfiguringSegmentationLib.scene import add_segmentation
+    from SelfConfiguringSegmentationLib.segment.placing import add_segmentation
 
     from selfseg.demo.phantom import KIDNEY, LESION, LIVER, scan_patient
     from selfseg.domain.labels import LabelScheme

@@ -9,8 +9,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from selfseg.domain.labels import Label, LabelScheme
+from selfseg.io.digests import digest_of
 from selfseg.quality.judgement import CaseQuality, StructureQuality
-from selfseg.stages.predictions import FileState, Prediction, Predictions, digest_of
+from selfseg.stages.predictions import FileState, Prediction, Predictions
 
 SCHEME = LabelScheme(
     (Label("liver", (1,), (200, 100, 50), "SCT^10200004^Liver"), Label("tumour", (5,)))

@@ -189,7 +189,7 @@ def test_segmentations_of_the_scene(
     page: Page, volume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import qt
-    from SelfConfiguringSegmentationLib.scene import add_segmentation
+    from SelfConfiguringSegmentationLib.segment.placing import add_segmentation
 
     labels = np.zeros((12, 20, 16), np.uint8)
     labels[2:5, 3:9, 4:8] = 1

@@ -17,6 +17,7 @@ import pytest
 import slicer
 from SelfConfiguringSegmentationLib import samples
 
+from selfseg.domain.errors import SelfsegError
 from slicer_module.windows import module_widget, qt_application
 
 __all__ = ["module_widget", "qt_application"]
@@ -143,7 +144,7 @@ def test_a_download_is_checked_and_unpacked_once(
     told: list[str] = []
     monkeypatch.setattr(slicer.util, "infoDisplay", told.append)
     sample_data.archive = archive_of_a_data_set()
-    with pytest.raises(RuntimeError, match="checksum is wrong"):
+    with pytest.raises(SelfsegError, match="checksum is wrong"):
         samples.download_hippocampus()
     assert samples.downloads_size() == 0
     digest = hashlib.md5(sample_data.archive, usedforsecurity=False).hexdigest()
@@ -165,7 +166,7 @@ def test_an_archive_that_reaches_out_of_its_folder_is_refused(
     sample_data.archive = archive_of_a_data_set(**{"../../outside.txt": b"x"})
     digest = hashlib.md5(sample_data.archive, usedforsecurity=False).hexdigest()
     monkeypatch.setattr(samples, "HIPPOCAMPUS_MD5", digest)
-    with pytest.raises(tarfile.TarError):
+    with pytest.raises(SelfsegError, match="cannot be unpacked"):
         samples.download_hippocampus()
     assert not (samples.downloads_folder() / samples.HIPPOCAMPUS_FOLDER).exists()
     assert not (samples.downloads_folder().parent / "outside.txt").exists()

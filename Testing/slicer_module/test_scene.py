@@ -187,7 +187,7 @@ def test_a_label_map_of_the_worker_is_read_in_slabs(
 
 
 def test_segments_hold_exactly_the_labels(volume: Any) -> None:
-    node = scene_module.add_segmentation(label_map(), SCHEME, volume)
+    node = placing.add_segmentation(label_map(), SCHEME, volume)
     assert node.GetName() == "scan segmentation"
     assert node.GetSegmentation().GetNumberOfSegments() == 3
     np.testing.assert_array_equal(mask_of(node, "liver", volume) > 0, label_map() == 1)
@@ -197,7 +197,7 @@ def test_segments_hold_exactly_the_labels(volume: Any) -> None:
 
 def test_segments_lie_where_their_voxels_lie(volume: Any) -> None:
     """A wrong sign anywhere would move the centre of an asymmetric structure."""
-    node = scene_module.add_segmentation(label_map(), SCHEME, volume, closed_surface=True)
+    node = placing.add_segmentation(label_map(), SCHEME, volume, closed_surface=True)
     surface = vtk.vtkPolyData()
     identifier = node.GetSegmentation().GetSegmentIdBySegmentName("odd thing")
     node.GetClosedSurfaceRepresentation(identifier, surface)
@@ -214,7 +214,7 @@ def test_segments_lie_where_their_voxels_lie(volume: Any) -> None:
 
 
 def test_names_colours_tags_and_terminology(volume: Any) -> None:
-    node = scene_module.add_segmentation(
+    node = placing.add_segmentation(
         label_map(), SCHEME, volume, algorithm_name="SelfConfiguringSegmentation x"
     )
     liver = segment_named(node, "liver")
@@ -233,7 +233,7 @@ def tag(segment: Any, name: str) -> str:
 
 
 def test_reference_geometry_is_the_volume(volume: Any) -> None:
-    node = scene_module.add_segmentation(label_map(), SCHEME, volume)
+    node = placing.add_segmentation(label_map(), SCHEME, volume)
     role = node.GetReferenceImageGeometryReferenceRole()
     assert node.GetNodeReferenceID(role) == volume.GetID()
     conversion = slicer.vtkSegmentationConverter
@@ -256,7 +256,7 @@ def test_result_moves_with_the_volume(volume: Any, scene: Any) -> None:
     slicer.util.updateTransformMatrixFromArray(transform, matrix)
     volume.SetAndObserveTransformNodeID(transform.GetID())
     assert scene_module.volume_grid(volume) == before
-    node = scene_module.add_segmentation(label_map(), SCHEME, volume)
+    node = placing.add_segmentation(label_map(), SCHEME, volume)
     assert node.GetTransformNodeID() == transform.GetID()
     np.testing.assert_array_equal(mask_of(node, "liver", volume) > 0, label_map() == 1)
 
@@ -265,7 +265,7 @@ def test_result_is_placed_in_the_study_of_the_volume(volume: Any, scene: Any) ->
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
     hierarchy.CreateItem(study, volume)
-    node = scene_module.add_segmentation(label_map(), SCHEME, volume)
+    node = placing.add_segmentation(label_map(), SCHEME, volume)
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
 
 
@@ -273,22 +273,22 @@ def test_regions_overlap_and_keep_all_their_voxels(volume: Any) -> None:
     scheme = LabelScheme.from_mapping(
         {"background": 0, "whole": [1, 7], "core": [7]}, regions_class_order=[1, 7]
     )
-    node = scene_module.add_segmentation(label_map(), scheme, volume)
+    node = placing.add_segmentation(label_map(), scheme, volume)
     np.testing.assert_array_equal(mask_of(node, "whole", volume) > 0, label_map() > 0)
     np.testing.assert_array_equal(mask_of(node, "core", volume) > 0, label_map() == 7)
     assert node.GetSegmentation().GetNumberOfLayers() == 2
 
 
 def test_plain_labels_share_one_layer(volume: Any) -> None:
-    node = scene_module.add_segmentation(label_map(), SCHEME, volume)
+    node = placing.add_segmentation(label_map(), SCHEME, volume)
     assert node.GetSegmentation().GetNumberOfLayers() == 1
 
 
 def test_given_node_is_filled_again(volume: Any, scene: Any) -> None:
-    node = scene_module.add_segmentation(label_map(), SCHEME, volume)
+    node = placing.add_segmentation(label_map(), SCHEME, volume)
     count = scene.GetNumberOfNodes()
     swapped = np.where(label_map() == 1, 7, np.where(label_map() == 7, 1, 0))
-    again = scene_module.add_segmentation(swapped, SCHEME, volume, segmentation_node=node)
+    again = placing.add_segmentation(swapped, SCHEME, volume, segmentation_node=node)
     assert again is node
     assert scene.GetNumberOfNodes() == count
     assert node.GetSegmentation().GetNumberOfSegments() == 3
@@ -300,7 +300,7 @@ def test_values_above_255_survive(volume: Any) -> None:
     labels = label_map().astype(np.int16)
     labels[labels == 7] = 300
     labels[labels == 1] = 44
-    node = scene_module.add_segmentation(labels, scheme, volume)
+    node = placing.add_segmentation(labels, scheme, volume)
     np.testing.assert_array_equal(mask_of(node, "b", volume) > 0, labels == 300)
     np.testing.assert_array_equal(mask_of(node, "a", volume) > 0, labels == 44)
 
@@ -310,23 +310,23 @@ def test_scene_is_unchanged_when_it_fails(
 ) -> None:
     before = node_ids()
     with pytest.raises(ModelError, match="does not name"):
-        scene_module.add_segmentation(label_map() * 2, SCHEME, volume)
+        placing.add_segmentation(label_map() * 2, SCHEME, volume)
     with pytest.raises(ImageError, match="does not fit"):
-        scene_module.add_segmentation(label_map()[:-1], SCHEME, volume)
+        placing.add_segmentation(label_map()[:-1], SCHEME, volume)
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no memory")
 
     monkeypatch.setattr(placing, "fill", fail)
     with pytest.raises(RuntimeError, match="no memory"):
-        scene_module.add_segmentation(label_map(), SCHEME, volume)
+        placing.add_segmentation(label_map(), SCHEME, volume)
     assert node_ids() == before
 
 
 def test_a_removed_volume_is_noticed(volume: Any, scene: Any) -> None:
     scene.RemoveNode(volume)
     with pytest.raises(ImageError, match="no longer in the scene"):
-        scene_module.add_segmentation(label_map(), SCHEME, volume)
+        placing.add_segmentation(label_map(), SCHEME, volume)
 
 
 def test_names_are_looked_up_in_slicers_terminology(scene: Any, tmp_path: Path) -> None:

@@ -303,3 +303,13 @@ def _matrix(volume: Any) -> Any:
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return matrix
+
+
+def test_names_that_went_with_a_source_do_not_stop_the_writing(scene: Any, tmp_path: Path) -> None:
+    add_segmentation(*add_scan("one", 1))
+    add_segmentation(*add_scan("two", 2))
+    choices = Choices(excluded=frozenset({"two", "gone"}), structures=(BALL, "liver"))
+    folder = dataset_of(scene, tmp_path, choices)
+    assert [path.name for path in (folder / "labelsTr").iterdir()] == ["one.nrrd"]
+    content = json.loads((folder / "dataset.json").read_text())
+    assert [name for name in content["labels"] if name != "background"] == [BALL]

@@ -38,6 +38,16 @@ class Overlap:
         return self.true_positives / total if total else None
 
     @property
+    def precision(self) -> float | None:
+        """TP / (TP + FP): how much of the prediction is right; None without any."""
+        return self.true_positives / self.prediction_size if self.prediction_size else None
+
+    @property
+    def recall(self) -> float | None:
+        """TP / (TP + FN): how much of the reference was found; None without any."""
+        return self.true_positives / self.reference_size if self.reference_size else None
+
+    @property
     def reference_size(self) -> int:
         """Voxels of the structure in the reference."""
         return self.true_positives + self.false_negatives

@@ -1,8 +1,8 @@
 """The command line: one verb per stage. Arguments in, progress events out.
 
 Nothing heavy is imported before a verb runs, so that `selfseg --help` answers at once.
-`flags` declares what several verbs understand, `parser` says which verb takes what, `verbs` and
-`launching` do it.
+`flags` declares what several verbs understand, and `parser` lists the verbs. Every other module
+holds a few of them: what each takes, and the function that does it.
 """
 
 from __future__ import annotations

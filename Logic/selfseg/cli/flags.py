@@ -207,6 +207,15 @@ PLANNER = (
 """Of `plan` and `run`."""
 
 
+CHECKPOINT = Flag("--checkpoint", {"choices": ("final", "best"), "default": "final"})
+"""Of `run`, `crossvalidate` and `select`: the weights that judge a fold."""
+
+WHOLE_BUDGET = Flag(
+    "--time-budget", {"type": seconds, "help": "for the whole command, as 10m or 2h"}
+)
+"""Of `run` and `crossvalidate`."""
+
+
 def add_flags(parser: argparse.ArgumentParser, flags: Iterable[Flag]) -> None:
     """Lets a verb understand these flags."""
     for flag in flags:
@@ -227,3 +236,19 @@ def add_dataset_and_project(parser: argparse.ArgumentParser) -> None:
     """Lets a verb understand DATASET and -p PROJECT."""
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="nnU-Net or MSD folder")
     parser.add_argument("-p", "--project", type=Path, required=True, help="folder of the project")
+
+
+def add_configurations(parser: argparse.ArgumentParser, *, default: str = "") -> None:
+    """Lets a verb understand -c, again and again; `default` says what it takes without any."""
+    parser.add_argument(
+        "-c",
+        "--configuration",
+        action="append",
+        default=[],
+        help=f"default: {default}" if default else None,
+    )
+
+
+def add_folds(parser: argparse.ArgumentParser) -> None:
+    """Lets a verb understand -f, a fold or all of them."""
+    parser.add_argument("-f", "--fold", default="cv", help="0, 1, ..., cv (default) or all")

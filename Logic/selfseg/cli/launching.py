@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 from ..console import StopRequest, duration
 from ..domain.errors import Cancelled, UsageError
 from ..domain.events import Event, Notice, Reporter
-from .flags import DEVICE, HOW, TRAINING, WORKERS, add_flags, words
+from .flags import (
+    DEVICE,
+    HOW,
+    TRAINING,
+    WORKERS,
+    add_configurations,
+    add_flags,
+    add_folds,
+    words,
+)
 
 if TYPE_CHECKING:
     from ..launch.jobs import JobResult
@@ -20,14 +29,8 @@ PLACES = ("local", "slurm", "ray")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Lets the parser understand what `launch` takes."""
     parser.add_argument("project", type=Path, metavar="PROJECT", help="with a plan, see `plan`")
-    parser.add_argument(
-        "-c",
-        "--configuration",
-        action="append",
-        default=[],
-        help="default: every configuration the plan recommends",
-    )
-    parser.add_argument("-f", "--fold", default="cv", help="0, 1, ..., cv (default) or all")
+    add_configurations(parser, default="every configuration the plan recommends")
+    add_folds(parser)
     parser.add_argument("--plan", help="name of a plan in the project")
     parser.add_argument("--on", choices=PLACES, default="local", help="this machine, or a cluster")
     parser.add_argument(
@@ -166,6 +169,7 @@ def _pairs(texts: list[str]) -> dict[str, str]:
                 "--slurm needs an option's name",
                 expected="--slurm partition=gpu",
                 found=" ".join(texts),
+                cure="write --slurm NAME=VALUE for each, with the names of sbatch's options",
             )
     return pairs
 

@@ -1,4 +1,4 @@
-"""Which verb takes what."""
+"""All verbs of the command line, in the order in which `--help` names them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,13 @@ from . import (
     exporting,
     launching,
     model_verbs,
+    planning,
     predicting,
     reviewing,
     selecting,
     serving,
+    training,
     verbs,
-)
-from .flags import (
-    DEVICE,
-    HOW,
-    PLANNER,
-    TRAIN,
-    TRAINING,
-    WORKERS,
-    add_dataset_and_project,
-    add_flags,
-    count,
-    millimetres,
-    seconds,
 )
 
 Verb = Callable[[argparse.Namespace, Reporter, StopRequest], int]
@@ -65,15 +54,12 @@ def make_parser() -> argparse.ArgumentParser:
         sub.set_defaults(verb=function)
         return sub
 
-    demo = verb("demo", verbs.demo, "Make a small data set, train on it, test and report.")
-    demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"))
-    demo.add_argument("--time-budget", type=seconds, default=180.0, help="training (default 3m)")
-    demo.add_argument("--open", action="store_true", help="open the report in the browser")
-    add_flags(demo, (DEVICE,))
-
-    check = verb("check", verbs.check, "Name every fault of a data set, with its cure.")
-    check.add_argument("dataset", type=Path, metavar="DATASET")
-
+    verbs.add_demo_options(
+        verb("demo", verbs.demo, "Make a small data set, train on it, test and report.")
+    )
+    verbs.add_check_options(
+        verb("check", verbs.check, "Name every fault of a data set, with its cure.")
+    )
     collecting.add_options(
         verb(
             "collect",
@@ -81,97 +67,29 @@ def make_parser() -> argparse.ArgumentParser:
             "Make a data set of segmented scans: NIfTI or NRRD pairs, files of Slicer, DICOM.",
         )
     )
-
-    fingerprint = verb("fingerprint", verbs.fingerprint, "Measure the training cases.")
-    add_dataset_and_project(fingerprint)
-    add_flags(fingerprint, (WORKERS,))
-
-    plan = verb("plan", verbs.plan, "Decide every setting.")
-    plan.add_argument("dataset", type=Path, nargs="?", metavar="DATASET")
-    plan.add_argument("-p", "--project", type=Path)
-    add_flags(plan, PLANNER)
-    add_flags(plan, (DEVICE,))
-    plan.add_argument("--time-budget", type=seconds, help="for one training, as 10m or 2h")
-    plan.add_argument("--name", help="name of the plan in the project (default: the planner's)")
-    plan.add_argument("--fingerprint", type=Path, help="plan from this file; needs no images")
-    plan.add_argument("--dataset-json", type=Path, help="goes with --fingerprint")
-    plan.add_argument("--format", choices=("selfseg", "nnunet"), default="selfseg")
-    plan.add_argument("-o", "--output", type=Path, help="also write the plan to this file")
-    plan.add_argument(
-        "--explain",
-        action="store_true",
-        help="in plain words, with the time and memory that training takes on this machine",
+    planning.add_fingerprint_options(
+        verb("fingerprint", planning.fingerprint, "Measure the training cases.")
     )
-    add_flags(plan, (WORKERS,))
-
-    preprocess = verb("preprocess", verbs.preprocess, "Crop, normalise and resample every case.")
-    preprocess.add_argument("-p", "--project", type=Path, required=True)
-    preprocess.add_argument("-c", "--configuration", action="append", default=[])
-    preprocess.add_argument("--plan", help="name of a plan in the project")
-    preprocess.add_argument(
-        "--checkpoint",
-        choices=("final", "best"),
-        default="final",
-        help="weights of a cascade's first stage, where it is trained, to predict with",
+    planning.add_plan_options(verb("plan", planning.plan, "Decide every setting."))
+    planning.add_preprocess_options(
+        verb("preprocess", planning.preprocess, "Crop, normalise and resample every case.")
     )
-    add_flags(preprocess, (DEVICE, WORKERS))
-
-    train = verb("train", verbs.train, "Train one fold of one configuration.")
-    train.add_argument("-p", "--project", type=Path, required=True)
-    train.add_argument("-c", "--configuration", required=True)
-    train.add_argument("-f", "--fold", required=True, help="0, 1, ... or all")
-    train.add_argument(
-        "--gpus", type=count, default=1, metavar="N", help="graphics cards that train together"
+    training.add_train_options(
+        verb("train", training.train, "Train one fold of one configuration.")
     )
-    add_flags(train, (*TRAIN, *TRAINING, *HOW))
-
     predicting.add_options(
         verb("predict", predicting.predict, "Segment images with a trained model.")
     )
-
-    evaluate = verb("evaluate", verbs.evaluate, "Score label maps against references.")
-    evaluate.add_argument("reference", type=Path, metavar="REFERENCE_DIR")
-    evaluate.add_argument("prediction", type=Path, metavar="PREDICTION_DIR")
-    evaluate.add_argument("-o", "--output", type=Path, required=True, help="scores.json")
-    evaluate.add_argument(
-        "--dataset-json", type=Path, help="names the structures and regions (default: the files)"
+    verbs.add_evaluate_options(
+        verb("evaluate", verbs.evaluate, "Score label maps against references.")
     )
-    evaluate.add_argument(
-        "--tolerance",
-        type=millimetres,
-        default=2.0,
-        metavar="MM",
-        help="of surface Dice (default 2)",
+    training.add_run_options(
+        verb(
+            "run",
+            training.run,
+            "Everything in order: measure, plan, preprocess, train, judge, report.",
+        )
     )
-    add_flags(evaluate, (WORKERS,))
-
-    run = verb(
-        "run", verbs.run, "Everything in order: measure, plan, preprocess, train, judge, report."
-    )
-    add_dataset_and_project(run)
-    run.add_argument(
-        "-c",
-        "--configuration",
-        action="append",
-        default=[],
-        help="default: every configuration the plan recommends",
-    )
-    run.add_argument("-f", "--fold", default="cv", help="0, 1, ..., cv (default) or all")
-    run.add_argument("--plan", help="use this plan of the project as it stands")
-    run.add_argument("--time-budget", type=seconds, help="for the whole command, as 10m or 2h")
-    run.add_argument("--checkpoint", choices=("final", "best"), default="final")
-    run.add_argument(
-        "--install",
-        action="store_true",
-        help="then choose the best model, see `select`, and take it into the library",
-    )
-    run.add_argument("--model-name", metavar="NAME", help="in the library (default: the data's)")
-    run.add_argument(
-        "--library", type=Path, metavar="DIR", help="folder of the library (default: the user's)"
-    )
-    add_flags(run, PLANNER)
-    add_flags(run, (*TRAINING, *HOW))
-
     exporting.add_options(
         verb("export", exporting.export, "Write segmentations as files of other programs.")
     )

@@ -8,25 +8,27 @@ from pathlib import Path
 from ..console import StopRequest
 from ..domain.events import Reporter
 from ..domain.selection import Selection
-from .flags import DEVICE, HOW, TRAINING, WORKERS, add_flags, keywords, seconds
+from .flags import (
+    CHECKPOINT,
+    DEVICE,
+    HOW,
+    TRAINING,
+    WHOLE_BUDGET,
+    WORKERS,
+    add_configurations,
+    add_flags,
+    keywords,
+)
 
 
 def add_crossvalidate_options(parser: argparse.ArgumentParser) -> None:
     """Lets the parser understand what `crossvalidate` takes."""
     parser.add_argument("project", type=Path, metavar="PROJECT", help="with a plan, see `plan`")
-    parser.add_argument(
-        "-c",
-        "--configuration",
-        action="append",
-        default=[],
-        help="default: every configuration the plans recommend",
-    )
+    add_configurations(parser, default="every configuration the plans recommend")
     parser.add_argument(
         "--plan", action="append", default=[], help="default: every plan of the project"
     )
-    parser.add_argument("--time-budget", type=seconds, help="for the whole command, as 10m or 2h")
-    parser.add_argument("--checkpoint", choices=("final", "best"), default="final")
-    add_flags(parser, (*TRAINING, *HOW))
+    add_flags(parser, (WHOLE_BUDGET, CHECKPOINT, *TRAINING, *HOW))
 
 
 def crossvalidate(options: argparse.Namespace, reporter: Reporter, stop: StopRequest) -> int:
@@ -57,7 +59,7 @@ def add_select_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan", action="append", default=[], help="that competes (default: all of the project)"
     )
-    parser.add_argument("--checkpoint", choices=("final", "best"), default="final")
+    add_flags(parser, (CHECKPOINT,))
     parser.add_argument(
         "--no-pairs", action="store_true", help="let only single configurations compete"
     )

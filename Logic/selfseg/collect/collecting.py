@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..domain.events import Reporter, silent
 from .collection import Collection, CollectOptions
+from .known_names import require_known
 from .rows import report_rows
 from .survey import survey
 from .writing import write_dataset
@@ -36,7 +37,8 @@ def collect(
         What was found.
 
     Raises:
-        DatasetError: a source cannot be used, or cases have problems.
+        DatasetError: a source cannot be used, cases have problems, or an option names a case or
+            structure that is not there.
         ProjectError: the data set cannot be written.
         Cancelled: `should_stop` said so; what is written is kept.
     """
@@ -44,6 +46,7 @@ def collect(
     collection = survey(sources, options, reporter=reporter, should_stop=should_stop)
     report_rows(collection, reporter)
     if output is not None:
+        require_known(collection.cases, options)
         write_dataset(
             collection,
             output,

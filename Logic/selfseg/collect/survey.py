@@ -17,6 +17,7 @@ from .collection_file import file_cases, options_of, read_collection_file
 from .dataset_folders import dataset_cases
 from .dicom_folders import dicom_cases
 from .folders import folder_cases, look_through
+from .known_names import unknown_names
 from .pairing import claimed_once, judged_place
 from .scenes import scene_cases
 from .structures import unify
@@ -97,7 +98,8 @@ def judged(cases: Sequence[CollectedCase], options: CollectOptions, *, name: str
     rows.sort(key=lambda case: case.identifier)
     channels, named, notes = unify_channels(rows, options)
     structures, final, more = unify(named, options)
-    return Collection(name, channels, structures, final, (*notes, *more))
+    slips = map(str, unknown_names(final, options))
+    return Collection(name, channels, structures, final, (*notes, *more, *slips))
 
 
 def _cases_of(source: Path, options: CollectOptions) -> Iterator[CollectedCase]:

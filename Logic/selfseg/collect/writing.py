@@ -279,13 +279,7 @@ def _named(case: CollectedCase) -> Iterator[None]:
     except SelfsegError as error:
         if case.identifier in str(error):
             raise
-        raise type(error)(
-            f"case {case.identifier}: {error.what}",
-            expected=error.expected,
-            found=error.found,
-            cure=error.cure,
-            path=error.path,
-        ) from error
+        raise error.retold(what=f"case {case.identifier}: {error.what}") from error
 
 
 def _finish(

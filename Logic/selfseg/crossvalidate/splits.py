@@ -82,6 +82,15 @@ def splits_of(dataset: Dataset) -> tuple[Split, ...]:
     return make_splits([case.identifier for case in dataset.cases], groups=dataset.groups)
 
 
+def holding_folds(dataset: Dataset) -> dict[str, str]:
+    """For each case the first fold that holds it out; a case that none does is missing."""
+    held_out: dict[str, str] = {}
+    for number, split in enumerate(splits_of(dataset)):
+        for case in split.validation:
+            held_out.setdefault(case, str(number))
+    return held_out
+
+
 def split_for_fold(splits: Sequence[Split], fold: str, identifiers: Sequence[str]) -> Split:
     """The split of one fold: "0", "1", ..., or "all".
 

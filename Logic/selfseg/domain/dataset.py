@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from .errors import DatasetError
@@ -79,9 +80,8 @@ class Dataset:
         Raises:
             DatasetError: there is none.
         """
-        for case in self.cases:
-            if case.identifier == identifier:
-                return case
+        if (case := self._by_name.get(identifier)) is not None:
+            return case
         raise DatasetError(
             f"there is no case {identifier!r}",
             expected=f"one of the {len(self.cases)} training cases",
@@ -89,6 +89,11 @@ class Dataset:
             cure="check the spelling, and splits_final.json if you have one",
             path=self.folder,
         )
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, CaseFiles]:
+        """Data sets may have 100,000 cases, and every one of them is asked for by name."""
+        return {case.identifier: case for case in reversed(self.cases)}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ command line, Slicer and notebooks can show the same three lines.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 
 class SelfsegError(Exception):
@@ -48,6 +49,21 @@ class SelfsegError(Exception):
             if text:
                 lines.append(f"  {title}: {text}")
         return "\n".join(lines)
+
+    def retold(self, *, what: str | None = None, path: Path | None = None) -> Self:
+        """The same error in other words, or of another place; to be raised from this one.
+
+        Args:
+            what: in place of its own.
+            path: in place of its own.
+        """
+        return type(self)(
+            self.what if what is None else what,
+            expected=self.expected,
+            found=self.found,
+            cure=self.cure,
+            path=self.path if path is None else path,
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default reduction, and worker processes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -192,6 +193,17 @@ class ModelReady(Event):
 
 Reporter = Callable[[Event], None]
 """Takes events as they happen. Called in the working thread; must return quickly."""
+
+
+def as_event(line: str) -> dict[str, Any] | None:
+    """The event that a line of `--progress json` holds, as plain values; None for other text."""
+    if not line.startswith("{"):
+        return None
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None
 
 
 def silent(event: Event) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .configurations import CONFIGURATIONS
 from .dataset import DatasetDescription
 from .errors import PlanError
 from .fingerprint import IntensityProperties
@@ -202,7 +203,7 @@ class Plan:
         if not self.configurations:
             raise PlanError(
                 "the plan holds no configuration",
-                expected="at least one of 2d, 3d_fullres, 3d_lowres, 3d_cascade_fullres",
+                expected="at least one of " + ", ".join(known.name for known in CONFIGURATIONS),
                 found="none",
                 cure="plan again with `selfseg plan`",
             )

@@ -19,30 +19,10 @@ from ..arrays.surface import surface_distances
 from ..domain.errors import DatasetError
 from ..domain.geometry import Vector3
 from ..domain.labels import Label, LabelScheme
+from .metrics import COUNT_NAMES, OVERLAP_METRICS, OVERLAP_NAMES, SHAPE_METRICS, SHAPE_NAMES, Shapes
 
 Metrics = Mapping[str, float | None]
 """One structure: a value for each name of `METRIC_NAMES` that was asked for; None: undefined."""
-
-OVERLAP_NAMES = ("Dice", "IoU", "FP", "FN", "TP", "n_pred", "n_ref")
-"""From counting voxels alone; counts are voxels."""
-
-SHAPE_NAMES = (
-    "HD95",
-    "SurfaceDice",
-    "MSD",
-    "VolumeDifference",
-    "RelativeVolumeDifference",
-    "LesionPrecision",
-    "LesionRecall",
-    "LesionF1",
-    "n_lesions_pred",
-    "n_lesions_ref",
-)
-"""Those that need the voxel size or the shape: mm, ml (cm² in 2D), shares, counts of lesions."""
-
-METRIC_NAMES = (*OVERLAP_NAMES, *SHAPE_NAMES)
-
-COUNT_NAMES = ("FP", "FN", "TP", "n_pred", "n_ref", "n_lesions_pred", "n_lesions_ref")
 
 TOLERANCE_MM = 2.0
 """Tolerance of surface Dice unless asked otherwise."""
@@ -174,15 +154,9 @@ def _members(labels: NDArray[Any], values: Sequence[int]) -> NDArray[np.bool_]:
 
 
 def _overlap(overlap: Overlap) -> Metrics:
-    return {
-        "Dice": overlap.dice,
-        "IoU": overlap.iou,
-        "FP": overlap.false_positives,
-        "FN": overlap.false_negatives,
-        "TP": overlap.true_positives,
-        "n_pred": overlap.prediction_size,
-        "n_ref": overlap.reference_size,
-    }
+    if not overlap.reference_size and not overlap.prediction_size:
+        return absent(OVERLAP_NAMES)
+    return {metric.name: metric.of(overlap) for metric in OVERLAP_METRICS}
 
 
 def _shape(
@@ -197,17 +171,11 @@ def _shape(
     if not flat and truth.shape[0] == 1:
         # One slice cut out of a volume is not a 2D image, which is measured in the plane.
         truth, predicted = (np.pad(mask, ((0, 1), (0, 0), (0, 0))) for mask in (truth, predicted))
-    distances = surface_distances(truth, predicted, spacing)
-    lesions = count_lesions(truth, predicted)
-    return {
-        "HD95": distances.hd95,
-        "SurfaceDice": distances.surface_dice(tolerance_mm),
-        "MSD": distances.mean_surface_distance,
-        "VolumeDifference": (overlap.prediction_size - overlap.reference_size) * unit,
-        "RelativeVolumeDifference": overlap.relative_volume_difference,
-        "LesionPrecision": lesions.precision,
-        "LesionRecall": lesions.recall,
-        "LesionF1": lesions.f1,
-        "n_lesions_pred": lesions.prediction,
-        "n_lesions_ref": lesions.reference,
-    }
+    found = Shapes(
+        overlap,
+        surface_distances(truth, predicted, spacing),
+        count_lesions(truth, predicted),
+        unit,
+        tolerance_mm,
+    )
+    return {metric.name: metric.of(found) for metric in SHAPE_METRICS}

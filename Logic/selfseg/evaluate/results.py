@@ -27,7 +27,8 @@ from ..arrays.bootstrap import LEVEL, RESAMPLES, Interval, interval, resampled_m
 from ..domain.errors import FileFormatError
 from ..io.image_endings import name_without_ending
 from ..io.json_files import read_plain_json
-from .case import COUNT_NAMES, METRIC_NAMES, OVERLAP_NAMES, Confusion, Metrics
+from .case import Confusion, Metrics
+from .metrics import COUNT_NAMES, METRIC_NAMES, OVERLAP_NAMES, PEER_NAMES
 
 Intervals = Mapping[str, Mapping[str, Interval]]
 """By structure, then by metric; those that are not defined are left out."""
@@ -220,7 +221,7 @@ def _read_case(entry: Any) -> CaseScores:
             str(key): {
                 name: _number(metrics[name])
                 for name in METRIC_NAMES
-                if name in metrics or name in OVERLAP_NAMES
+                if name in metrics or name in PEER_NAMES
             }
             for key, metrics in entry["metrics"].items()
         },

@@ -14,15 +14,8 @@ from ..domain.labels import LabelScheme
 from ..io.image_endings import list_images, name_without_ending
 from ..io.images import grid_difference, read_label_map
 from ..io.workers import map_cases, worker_count
-from .case import (
-    METRIC_NAMES,
-    OVERLAP_NAMES,
-    TOLERANCE_MM,
-    CaseMetrics,
-    absent,
-    measure_case,
-    score_case,
-)
+from .case import TOLERANCE_MM, CaseMetrics, absent, measure_case, score_case
+from .metrics import METRIC_NAMES, OVERLAP_NAMES
 from .results import CaseScores, Scores, read_case_scores, summarise_cases
 
 __all__ = [

@@ -123,7 +123,7 @@ def predict_slabs(
     tiles = Tiling(case, configuration, previous_values, options.step)
     maps = backend.map_count if isinstance(backend, MappingBackend) else head_count
     axes = options.axes(len(configuration.patch_size))
-    plan, rows_at_once = _plan_window(tiles, backend, maps, options, further_bytes)
+    plan, rows_at_once, _ = plan_window(tiles, backend, maps, options, further_bytes)
     # A mapping backend counts mirrored tiles, one that mirrors by itself counts tiles.
     mapping = isinstance(backend, MappingBackend)
     at_once = max(1, plan.passes // 2 ** len(axes)) if mapping else plan.passes
@@ -187,10 +187,14 @@ def predict_logits(
     return result
 
 
-def _plan_window(
+def plan_window(
     tiles: Tiling, backend: Backend, maps: int, options: TileOptions, further_bytes: int
-) -> tuple[WindowPlan, int]:
-    """The window, and how many rows of tiles it holds."""
+) -> tuple[WindowPlan, int, Need]:
+    """The window, how many rows of tiles it holds, and the memory that was reckoned with.
+
+    Raises:
+        UsageError: the memory budget is too small; says the least that works.
+    """
     patch, budget = tiles.patch, options.memory_bytes
     if isinstance(backend, MappingBackend):
         each, at_hand = backend.pass_bytes(patch), backend.memory_at_hand(budget)
@@ -205,7 +209,7 @@ def _plan_window(
     shape = (depth, *tiles.image.shape[2:])
     need = Need(4 * maps * int(np.prod(shape)), each, further_bytes)
     choice = choose(need, at_hand, preferred, budget=budget)
-    return WindowPlan(shape, patch, choice.half, choice.passes), rows
+    return WindowPlan(shape, patch, choice.half, choice.passes), rows, need
 
 
 def _open(backend: Backend, plan: WindowPlan, head_count: int, reporter: Reporter) -> Window:

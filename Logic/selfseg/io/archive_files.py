@@ -7,11 +7,14 @@ is refused here, and nothing is read beyond the size that was checked.
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +24,9 @@ from ..domain.errors import ModelError, ProjectError
 from .member_names import SourceLimits, check_names, refused
 
 CHUNK = 2**20
+
+_MOST_THREADS = 4
+"""Unpacking and hashing run without the interpreter's lock; then the disk is the limit."""
 
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _END_BYTES, _LOCATOR_BYTES, _END64_BYTES = 22, 20, 56
@@ -51,7 +57,7 @@ class FileSource(Protocol):
 
 
 class Archive:
-    """A zip file; use it in a `with` block.
+    """A zip file; use it in a `with` block. Several threads may copy from it.
 
     Args:
         path: the file.
@@ -74,6 +80,7 @@ class Archive:
         except BaseException:
             self._zip.close()
             raise
+        self._lock = threading.Lock()  # zipfile counts its open streams without one
         self.sizes: Mapping[str, int] = {
             name: entry.file_size for name, entry in self._entries.items()
         }
@@ -101,8 +108,13 @@ class Archive:
     @contextmanager
     def _open(self, name: str) -> Iterator[BinaryIO]:
         try:
-            with self._zip.open(self._entries[name]) as stream:
+            with self._lock:
+                stream = self._zip.open(self._entries[name])
+            try:
                 yield stream  # type: ignore[misc]
+            finally:
+                with self._lock:
+                    stream.close()
         except _UNREADABLE as error:
             _raise_unreadable(self.path, error)
 
@@ -130,8 +142,9 @@ def extract_archive(
     """
     with Archive(path, limits or SourceLimits()) as archive:
         names = tuple(name for name in archive.sizes if wanted(name))
-        for name in names:
-            archive.copy(name, folder / name)
+        with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+            # The first one that fails, in the archive's order, ends it.
+            list(pool.map(lambda name: archive.copy(name, folder / name), names))
     return names
 
 
@@ -181,14 +194,17 @@ def copy_stream(stream: BinaryIO, target: Path, source: Path, name: str, size: i
     chunks = _measured(stream, source, name, size)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        out = target.open("xb")
+        # Without a buffer: a full disk is noticed by the write, and not when the file is closed.
+        out = target.open("xb", buffering=0)
     except OSError as error:
         raise _unwritable(target, error) from error
     with out:
         for chunk in chunks:
             digest.update(chunk)
             try:
-                out.write(chunk)
+                left = memoryview(chunk)
+                while left:
+                    left = left[out.write(left) :]
             except OSError as error:
                 raise _unwritable(target, error) from error
     return digest.hexdigest()

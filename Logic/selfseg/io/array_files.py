@@ -1,6 +1,7 @@
 """Compressed arrays on disk that are read part by part.
 
 Why blosc2, and the numbers behind codec and block size: docs/decisions/0002-case-storage.md.
+It is imported where it is used: it brings a web client along, and predicting needs neither.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,6 +63,8 @@ def write_array(
     Raises:
         ProjectError: it cannot be written.
     """
+    import blosc2
+
     with written_atomically(path) as part:
         try:
             blosc2.asarray(
@@ -94,6 +96,8 @@ def read_array(
     Raises:
         FileFormatError: the file is missing, damaged or holds another array.
     """
+    import blosc2
+
     try:
         stored = blosc2.open(str(path), mode="r", mmap_mode="r", dparams={"nthreads": 1})
         if not isinstance(stored, blosc2.NDArray):

@@ -34,11 +34,11 @@ from .bundle_layout import (
     check_digest,
     check_files,
     check_is_bundle,
-    digest_of,
     read_manifest,
     weights_key,
 )
 from .checked_weights import Shape, check_weights, largest_file, read_checked_weights
+from .digests import digest_of
 from .folder_files import FolderFiles
 from .json_files import write_json
 from .member_names import refused
@@ -214,13 +214,7 @@ def install_bundle(source: Path, folder: Path) -> StoredBundle:
             if isinstance(error, ProjectError):  # of the disk, not of the source
                 raise
             # The staged copy is gone when the user reads this.
-            raise type(error)(
-                error.what,
-                expected=error.expected,
-                found=error.found,
-                cure=error.cure,
-                path=Path(source) / error.path.relative_to(stage),
-            ) from error
+            raise error.retold(path=Path(source) / error.path.relative_to(stage)) from error
         commit_folder(stage, Path(folder))
     return read_bundle(folder)
 

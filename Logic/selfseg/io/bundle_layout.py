@@ -12,7 +12,6 @@ A file that has no place here is refused, whatever the manifest says of it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -206,9 +205,3 @@ def check_digest(source: Path, record: FileRecord, digest: str) -> None:
             "a file that is not the one its manifest lists",
             f"{record.path} with SHA-256 {digest}, expected {record.sha256}",
         )
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -17,11 +17,7 @@ from numpy.typing import NDArray
 
 from ..domain.errors import DatasetError, ImageError
 from ..domain.geometry import Geometry
-from .dicom_series import read_slices
-
-UNEVEN = 0.01
-"""Largest difference of distances between slices, as a share of their distance: more means that
-a slice is missing or the gantry was tilted."""
+from .dicom_series import TILTED, UNEVEN, read_slices, tilt_of
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 """SOP class of DICOM segmentations (PS3.4, B.5)."""
@@ -229,8 +225,8 @@ def _step(stack: SliceStack) -> float:
     mean = float(along.mean())
     if along.min() <= 1e-6:
         raise _NoVolume("several slices lie in the same place (more than one time or echo)")
-    if np.abs(along - mean).max() > UNEVEN * mean:
+    if np.ptp(along) > UNEVEN * mean:
         raise _NoVolume("slices are missing, or not evenly spaced")
-    if np.abs(steps - along[:, None] * stack.normal).max() > UNEVEN * mean:
+    if tilt_of(stack.positions, stack.normal) > TILTED:
         raise _NoVolume("the gantry was tilted: slices are shifted against each other")
     return mean

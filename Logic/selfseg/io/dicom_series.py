@@ -1,4 +1,4 @@
-"""DICOM series in folders, read with SimpleITK: one series is one image."""
+"""DICOM series in folders, read with SimpleITK: one series is one image, and can be one file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..domain.errors import ImageError
 from ..domain.geometry import Geometry
+from .atomic_files import written_atomically
 from .image_endings import image_ending
 from .itk_images import itk_geometry, quiet
 
@@ -24,6 +25,10 @@ NO_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", 
 
 UNEVEN = 0.05
 """Largest difference of two distances of slices, as a share of the distance, in one volume."""
+
+TILTED = 0.01
+"""Largest shift of the last slice against the first, as a share of their distance: more means that
+the gantry was tilted, and the voxels are no boxes."""
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 
@@ -79,6 +84,22 @@ def read_series(series: Series) -> tuple[NDArray[Any], Geometry]:
             series.name, series.files, "a volume of one channel", f"{len(voxels)} channels"
         )
     return voxels[0], grid
+
+
+def write_series(path: Path, voxels: NDArray[Any], grid: Geometry) -> None:
+    """Writes what `read_series` has read as one file, uncompressed and at once.
+
+    Raises:
+        ProjectError: the file cannot be written.
+    """
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing(grid.spacing[::-1])
+    image.SetOrigin(grid.origin)
+    image.SetDirection([cosine for row in grid.direction for cosine in row])
+    with written_atomically(path) as part:
+        sitk.WriteImage(image, str(part), useCompression=False)
+        if part.stat().st_size < voxels.nbytes:  # ITK does not notice a full disk
+            raise OSError("the file was not written whole")
 
 
 def read_slices(files: Sequence[Path], *, name: str = "") -> tuple[NDArray[Any], Geometry]:
@@ -159,10 +180,10 @@ def _require_even(series: Series) -> None:
 
 
 def require_even_slices(positions: ArrayLike, orientation: ArrayLike, name: str) -> None:
-    """Refuses slices (LPS mm, in order) that are not at even distances.
+    """Refuses slices (LPS mm, in order) that are not at even distances, straight behind each other.
 
     Raises:
-        ImageError: one is missing, or they are not of one volume.
+        ImageError: one is missing, the gantry was tilted, or they are not of one volume.
     """
     rows, columns = np.reshape(orientation, (2, 3))
     normal = np.cross(rows, columns)
@@ -175,6 +196,25 @@ def require_even_slices(positions: ArrayLike, orientation: ArrayLike, name: str)
             found=f"{np.abs(distances).min():.3g} to {np.abs(distances).max():.3g} mm",
             cure="check that no slice is missing, and that the folder holds one acquisition",
         )
+    if (tilt := tilt_of(np.asarray(positions), normal)) > TILTED:
+        raise ImageError(
+            f"the gantry was tilted when the DICOM series {name} was made",
+            expected="slices straight behind each other",
+            found=f"a shift of {tilt:.2g} mm per mm",
+            cure="load it in 3D Slicer, harden its transform, and save it as .nrrd",
+        )
+
+
+def tilt_of(positions: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
+    """How far the last slice is shifted against the first, as a share of their distance.
+
+    Args:
+        positions: (n, 3) of the slices in order, LPS mm.
+        normal: of their planes, of length 1.
+    """
+    way = positions[-1] - positions[0]
+    along = float(way @ normal)
+    return float(np.linalg.norm(way - along * normal)) / abs(along) if along else 0.0
 
 
 def _unusable(name: str, files: Sequence[Path], expected: str, found: str) -> ImageError:

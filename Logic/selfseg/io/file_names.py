@@ -1,10 +1,13 @@
-"""Names of cases and plans that become names of files."""
+"""Names of files: those that cases and plans may become, and those that mean nothing."""
 
 from __future__ import annotations
 
 import re
 
 from ..domain.errors import ProjectError
+
+OF_FILE_BROWSERS = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
+"""What file browsers leave behind in folders, in lower case; nobody has put it there."""
 
 _REFUSED = re.compile(r'[/\\:*?"<>|\x00-\x1f]|^\.|[. ]$')
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)

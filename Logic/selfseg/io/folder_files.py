@@ -11,10 +11,8 @@ from typing import BinaryIO
 
 from ..domain.errors import ModelError
 from .archive_files import copy_stream
+from .file_names import OF_FILE_BROWSERS
 from .member_names import SourceLimits, check_names, refused
-
-_HARMLESS = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
-"""What file browsers leave behind; it is not looked at."""
 
 
 class FolderFiles:
@@ -84,7 +82,7 @@ class FolderFiles:
             with os.scandir(self.path / prefix) as entries:
                 for entry in entries:
                     name = prefix + entry.name
-                    if entry.name.lower() in _HARMLESS:
+                    if entry.name.lower() in OF_FILE_BROWSERS:
                         continue
                     seen += 1
                     if seen > limits.files:

@@ -225,9 +225,7 @@ def write_label_map(path: Path, labels: NDArray[Any], geometry: Geometry) -> Non
         except OSError as error:
             raise _unwritable(path, error) from error
         except ImageError as error:
-            raise ImageError(
-                error.what, expected=error.expected, found=error.found, cure=error.cure, path=path
-            ) from error
+            raise error.retold(path=path) from error
         # The file that is asked for comes last: where it is, its companions are.
         for part in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
             with written_atomically(path.parent / part.name) as target:

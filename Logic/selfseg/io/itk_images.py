@@ -281,9 +281,7 @@ def itk_geometry(path: Path, image: Any, shape: Shape3) -> Geometry:
             matrix,
         )
     except ImageError as error:
-        raise ImageError(
-            error.what, expected=error.expected, found=error.found, cure=error.cure, path=path
-        ) from error
+        raise error.retold(path=path) from error
 
 
 def _shear(axes: NDArray[np.float64]) -> float:

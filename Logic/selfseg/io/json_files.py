@@ -105,9 +105,7 @@ def read_json(path: Path, kind: type[T], *, schema: str, max_bytes: int = MAX_BY
     except SelfsegError as error:
         if error.path is not None:
             raise
-        raise type(error)(
-            error.what, expected=error.expected, found=error.found, cure=error.cure, path=path
-        ) from error
+        raise error.retold(path=path) from error
     unknown = _unknown_key(raw, msgspec.to_builtins(value, enc_hook=_encode, str_keys=True))
     if unknown:
         raise FileFormatError(

@@ -12,7 +12,7 @@ from .locks import folder_lock
 TIDYING_SECONDS = 1.0
 """A training's folder may be held so long by a process that looks for unfinished files."""
 
-_FOLDERS = ("plans", "preprocessed", "selection", "model")
+_FOLDERS = ("plans", "preprocessed", "selection")
 """Only who holds the project writes there. In runs/, whoever holds the training does as well."""
 
 

@@ -68,13 +68,7 @@ def read_description(path: Path) -> DatasetDescription:
     try:
         return description_from_nnunet(read_plain_json(path))
     except DatasetError as error:
-        raise DatasetError(
-            error.what,
-            expected=error.expected,
-            found=error.found,
-            cure=error.cure,
-            path=path,
-        ) from error
+        raise error.retold(path=path) from error
 
 
 def description_to_nnunet(description: DatasetDescription) -> dict[str, Any]:

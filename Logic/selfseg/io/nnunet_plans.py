@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ..domain.configurations import recommended_of
 from ..domain.dataset import DatasetDescription
 from ..domain.errors import PlanError
 from ..domain.fingerprint import Fingerprint, IntensityProperties
@@ -62,7 +63,6 @@ _RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
 _TURNED = "WithReorient"
 """How the names of nnU-Net's readers end that turn every image to RAS."""
 
-_TRAINING_ORDER = ("2d", "3d_lowres", "3d_cascade_fullres", "3d_fullres")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 """Names of plans and configurations become names of folders."""
 
@@ -147,8 +147,7 @@ def plan_from_nnunet(plans: object, description: DatasetDescription) -> Plan:
         configurations=configurations,
         foreground_intensities=intensities,
         target=ComputeTarget(memory_gb=DEFAULT_MEMORY_GB[planner]),
-        recommended=tuple(name for name in _TRAINING_ORDER if name in configurations)
-        or tuple(configurations),
+        recommended=recommended_of(configurations) or tuple(configurations),
         decisions=decisions,
         orientation="ras" if form.image_reader_writer.endswith(_TURNED) else "as_stored",
     )

@@ -7,7 +7,8 @@ speed_profile.json    how fast this machine is
 plans/<plan>.json
 preprocessed/<plan>/<configuration>/
 runs/<plan>/<configuration>/fold_<k>/      k is a number or "all"
-selection.json, model/, report.html
+selection.json, selection/                 the choice, and its label maps
+report.html, report.json
 """
 
 from __future__ import annotations
@@ -17,22 +18,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from .. import __version__
 from ..domain.dataset import Dataset, DatasetDescription, Split
 from ..domain.errors import ModelError, PlanError, ProjectError
 from ..domain.events import Reporter, silent
 from ..domain.fingerprint import Fingerprint
-from ..domain.labels import LabelScheme
 from ..domain.plan import Plan, SpeedProfile
-from .atomic_files import TEMPORARY_PREFIX
 from .file_names import as_file_name
 from .json_files import read_json, write_json
 from .leftovers import TIDYING_SECONDS, remove_leftovers
 from .locks import LOCK_NAME, OWNER_NAME, folder_lock
+from .project_file import ProjectFile, check_may_become_project
 from .usable_plan import check_usable
 
 T = TypeVar("T")
@@ -46,19 +44,6 @@ SPLITS_SCHEMA = "selfseg.splits/1"
 PROJECT_FILE = "project.json"
 FINAL_WEIGHTS = "weights_final.safetensors"
 """A run folder that holds this file is a finished training."""
-
-_HARMLESS = {".ds_store", "thumbs.db", "desktop.ini", LOCK_NAME, OWNER_NAME}
-
-
-@dataclass(frozen=True)
-class _ProjectFile:
-    """`project.json`. Both paths lead to the data set; the second survives moving both."""
-
-    dataset_folder: str
-    dataset_folder_relative: str
-    description: DatasetDescription
-    created: str
-    selfseg_version: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +59,7 @@ class Project:
     """
 
     folder: Path
-    _file: _ProjectFile
+    _file: ProjectFile
 
     @classmethod
     def create(
@@ -89,16 +74,10 @@ class Project:
                 data set's channels or labels are no longer those the project was made for.
         """
         folder = Path(os.path.abspath(folder))
-        made_file = _ProjectFile(
-            dataset_folder=str(Path(dataset.folder).resolve()),
-            dataset_folder_relative=_relative(dataset.folder, folder),
-            description=dataset.description,
-            created=datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds"),
-            selfseg_version=__version__,
-        )
+        made_file = ProjectFile.of(dataset, folder, clock)
         if (folder / PROJECT_FILE).is_file():
             project = cls.open(folder)
-            project._check_belongs_to(dataset)
+            project._file.check_belongs_to(dataset, folder)
             file = replace(
                 made_file,
                 created=project._file.created,
@@ -107,7 +86,7 @@ class Project:
             if file == project._file:
                 return project
         else:
-            _check_free(folder)
+            check_may_become_project(folder)
             file = made_file
         write_json(folder / PROJECT_FILE, file, schema=PROJECT_SCHEMA)
         return cls(folder, file)
@@ -130,7 +109,7 @@ class Project:
                 cure="check the path, or make a project with `selfseg run DATASET -p PROJECT`",
                 path=folder,
             )
-        return cls(folder, read_json(path, _ProjectFile, schema=PROJECT_SCHEMA))
+        return cls(folder, read_json(path, ProjectFile, schema=PROJECT_SCHEMA))
 
     @property
     def description(self) -> DatasetDescription:
@@ -149,12 +128,13 @@ class Project:
         Raises:
             ProjectError: it is at neither place.
         """
-        for place in self._dataset_places:
+        places = self._file.dataset_places(self.folder)
+        for place in places:
             if place.is_dir():
                 return place
         raise ProjectError(
             "the project's data set is gone",
-            expected="a folder " + " or ".join(map(str, self._dataset_places)),
+            expected="a folder " + " or ".join(map(str, places)),
             found="no such folder",
             cure="bring it back, or tell its new place: `selfseg plan NEW_PLACE -p PROJECT`",
             path=self.folder,
@@ -164,11 +144,6 @@ class Project:
     def selection_file(self) -> Path:
         """What was chosen after cross-validation."""
         return self.folder / "selection.json"
-
-    @property
-    def model_folder(self) -> Path:
-        """The finished model."""
-        return self.folder / "model"
 
     @property
     def report_file(self) -> Path:
@@ -319,12 +294,6 @@ class Project:
         folder.mkdir(parents=True, exist_ok=True)
         return folder_lock(folder, what="training", grace_seconds=TIDYING_SECONDS)
 
-    @property
-    def _dataset_places(self) -> tuple[Path, ...]:
-        relative = self._file.dataset_folder_relative
-        beside = ((self.folder / relative).resolve(),) if relative else ()
-        return tuple(dict.fromkeys((Path(self._file.dataset_folder), *beside)))
-
     def _read(self, name: str, kind: type[T], schema: str) -> T | None:
         path = self.folder / name
         return read_json(path, kind, schema=schema) if path.exists() else None
@@ -334,65 +303,3 @@ class Project:
 
     def _runs_folder(self, plan: str) -> Path:
         return self.folder / "runs" / as_file_name(plan, "plan")
-
-    def _check_belongs_to(self, dataset: Dataset) -> None:
-        known, given = self.description, dataset.description
-        places = self._dataset_places
-        moved = known.name == given.name and not any(place.is_dir() for place in places)
-        if Path(dataset.folder).resolve() not in places and not moved:
-            raise ProjectError(
-                "the project belongs to another data set",
-                expected=str(places[0]),
-                found=str(dataset.folder),
-                cure="give another folder with -p; every data set has its own project",
-                path=self.folder,
-            )
-        for what, before, now in (
-            ("channels", known.channel_names, given.channel_names),
-            ("labels", known.labels, given.labels),
-        ):
-            if before != now:
-                raise ProjectError(
-                    f"the data set's {what} have changed since the project was made",
-                    expected=_shown(before),
-                    found=_shown(now),
-                    cure="give a new folder with -p, or undo the change in dataset.json",
-                    path=self.folder,
-                )
-
-
-def _shown(value: tuple[str, ...] | LabelScheme) -> str:
-    if not isinstance(value, LabelScheme):
-        return ", ".join(value)
-    names = ", ".join(f"{name} {values}" for name, values in value.to_mapping().items())
-    looks = [f"{label.colour} {label.code}" for label in value.foreground if label.colour]
-    order = value.regions_class_order
-    return names + (f"; order {order}" if order else "") + (f"; {', '.join(looks)}" * bool(looks))
-
-
-def _relative(folder: Path, start: Path) -> str:
-    try:
-        return Path(os.path.relpath(Path(folder).resolve(), start.resolve())).as_posix()
-    except ValueError:  # another drive on Windows
-        return ""
-
-
-def _check_free(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        found = "a file"
-    elif folder.is_dir():
-        names = sorted(p.name for p in folder.iterdir())
-        foreign = [
-            n for n in names if n.lower() not in _HARMLESS and not n.startswith(TEMPORARY_PREFIX)
-        ]
-        found = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
-    else:
-        found = ""
-    if found:
-        raise ProjectError(
-            "the folder holds other files",
-            expected="a new or empty folder, or one with a project",
-            found=found,
-            cure="give another folder with -p; it will be made",
-            path=folder,
-        )

@@ -56,13 +56,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
             if error.path is None or not error.path.is_relative_to(stage):
                 raise
             # Nobody knows the stage, and it is gone when the user reads this.
-            raise type(error)(
-                error.what,
-                expected=error.expected,
-                found=error.found,
-                cure=error.cure,
-                path=target / error.path.relative_to(stage),
-            ) from error
+            raise error.retold(path=target / error.path.relative_to(stage)) from error
         finally:
             shutil.rmtree(stage, ignore_errors=True)
 

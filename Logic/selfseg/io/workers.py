@@ -107,14 +107,14 @@ def map_cases(
     pool = ProcessPoolExecutor(
         min(workers, len(items)),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_begin_worker,
+        initializer=begin_worker,
     )
     try:
         todo = deque(items)
         while todo or waiting:
             while todo and len(waiting) < workers * IN_FLIGHT_PER_WORKER:
                 item = todo.popleft()
-                with _named(name(item)), _single_threaded_children():
+                with _named(name(item)), single_threaded_children():
                     waiting.append((item, pool.submit(work, item)))
             item, future = waiting.popleft()
             with _named(name(item)):
@@ -148,13 +148,7 @@ def _named(name: str) -> Iterator[None]:
     except SelfsegError as error:
         if name in str(error):
             raise
-        raise type(error)(
-            f"case {name}: {error.what}",
-            expected=error.expected,
-            found=error.found,
-            cure=error.cure,
-            path=error.path,
-        ) from error
+        raise error.retold(what=f"case {name}: {error.what}") from error
     except BrokenProcessPool as error:
         raise ProjectError(
             f"case {name}, or one worked on at the same time: a worker process was ended from "
@@ -177,7 +171,7 @@ def _named(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _single_threaded_children() -> Iterator[None]:
+def single_threaded_children() -> Iterator[None]:
     """Lets processes that are started in the block use one thread per numerical library.
 
     The libraries read these variables while they are loaded, which in a spawned process is
@@ -195,7 +189,8 @@ def _single_threaded_children() -> Iterator[None]:
                 os.environ[variable] = value
 
 
-def _begin_worker() -> None:
+def begin_worker() -> None:
+    """Called first in a child: it leaves Ctrl-C to its parent, and ends with it."""
     # Ctrl-C reaches the whole group; the parent alone decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -94,7 +94,10 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(
-            "two jobs have the same name", expected="one job per name", found=", ".join(twice)
+            "two jobs have the same name",
+            expected="one job per name",
+            found=", ".join(twice),
+            cure="give every job a name of its own",
         )
     unknown = sorted({name for job in jobs for name in job.needs} - set(names))
     if unknown:
@@ -102,6 +105,7 @@ def check_jobs(jobs: Sequence[Job]) -> None:
             "a job needs another that is not in the list",
             expected="one of " + ", ".join(names),
             found=", ".join(unknown),
+            cure="add it to the list, or take it out of what is needed",
         )
     left, reached = list(jobs), set[str]()
     while left:
@@ -111,6 +115,7 @@ def check_jobs(jobs: Sequence[Job]) -> None:
                 "jobs need each other in a circle",
                 expected="an order in which each comes after those it needs",
                 found=", ".join(f"{job.name} needs {', '.join(job.needs)}" for job in left),
+                cure="take one of these needs away",
             )
         reached.update(job.name for job in possible)
         left = [job for job in left if job.name not in reached]

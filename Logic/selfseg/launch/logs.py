@@ -6,13 +6,13 @@ common file system, and it is still there when everything else has died.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..domain.events import as_event
 from ..io.file_names import as_file_name
 
 LOG_FOLDER = "launch"
@@ -53,17 +53,6 @@ class LogReader:
             event = as_event(line.decode("utf-8", errors="replace"))
             if event is not None:
                 yield event
-
-
-def as_event(line: str) -> dict[str, Any] | None:
-    """The event that a line holds; None for other text."""
-    if not line.startswith("{"):
-        return None
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None
 
 
 def end_of_log(path: Path, lines: int = SHOWN_LINES) -> str:

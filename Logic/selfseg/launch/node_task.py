@@ -65,6 +65,7 @@ class NodeTask:
             raise TrainingError(
                 "the job failed: " + describe_status(status),
                 found=end_of_log(self.log),
+                cure="read the log, mend what it names, and launch again: what is done is kept",
                 path=self.log,
             )
 

@@ -45,12 +45,12 @@ class RayLauncher:
         self._connect(ray)
         try:
             self._warn(ray, jobs, reporter)
-            return self._run(ray, jobs, board, should_stop)
+            return self._run(ray, board, should_stop)
         finally:
             ray.shutdown()
 
     def _run(
-        self, ray: Any, jobs: Sequence[Job], board: Board, should_stop: Callable[[], bool]
+        self, ray: Any, board: Board, should_stop: Callable[[], bool]
     ) -> tuple[JobResult, ...]:
         task = ray.remote(run_on_node)
         submitted: dict[Job, Any] = {}

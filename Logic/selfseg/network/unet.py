@@ -22,7 +22,7 @@ from .blocks import (
     residual_stack,
     transposed_convolution,
 )
-from .channels_last import channels_last, computes_in_bfloat16
+from .channels_last import channels_last, computes_in_bfloat16, upsample
 
 
 class UNet(nn.Module):
@@ -96,7 +96,7 @@ class UNet(nn.Module):
             return [logits] if self.deep_supervision else logits
         outputs: list[torch.Tensor] = []
         for upsampling, stage, head in zip(self.upsamplings, self.decoder, self.heads, strict=True):
-            x = torch.cat((upsampling(x), skips.pop()), dim=1)  # (N, 2 F, ...)
+            x = torch.cat((upsample(upsampling, x), skips.pop()), dim=1)  # (N, 2 F, ...)
             x = stage(x)  # (N, F, ...)
             if self.deep_supervision:
                 outputs.append(head(x))  # (N, K, ...)

@@ -130,7 +130,17 @@ def _existence(plan: Plan) -> list[Decision]:
             f"a full-resolution patch sees {coverage:.0%} of the median image: enough context "
             "without a low-resolution stage"
         )
-    return [Decision("configurations", names, reason)]
+    decisions = [Decision("configurations", names, reason)]
+    others = [name for name in plan.configurations if name not in plan.recommended]
+    if others:
+        decisions.append(
+            Decision(
+                "configurations on request",
+                ", ".join(others),
+                "nnU-Net does not plan them; they are trained where `-c` asks for them",
+            )
+        )
+    return decisions
 
 
 def _network(plan: Plan, configuration: ConfigurationPlan) -> list[Decision]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from ..domain.configurations import recommended_of
 from ..domain.dataset import DatasetDescription
 from ..domain.errors import PlanError
 from ..domain.fingerprint import Fingerprint
@@ -15,9 +16,6 @@ from .constants import MASK_NORMALISATION_BELOW, NORMALISATIONS, RULES
 from .decisions import explain
 from .patch import Demands
 from .spacing import axis_order, inverse_order, median_vector, resampled_shape, target_spacing
-
-TRAINING_ORDER = ("2d", "3d_lowres", "3d_cascade_fullres", "3d_fullres")
-"""The configurations as they are trained: simplest first, each after the one it needs."""
 
 
 def make_plan(
@@ -81,7 +79,7 @@ def make_plan(
         configurations=configurations,
         foreground_intensities=fingerprint.foreground_intensities,
         target=ComputeTarget(memory_gb=memory),
-        recommended=tuple(key for key in TRAINING_ORDER if key in configurations),
+        recommended=recommended_of(configurations),
     )
     return replace(plan, decisions=explain(plan, fingerprint, target))
 

@@ -9,7 +9,7 @@ from ..arrays.bounding_box import nonzero_box, nonzero_mask
 from ..arrays.resample import resample_image, resample_labels, shape_at_spacing
 from ..domain.case import PreprocessedCase, PreprocessRecord, RawCase
 from ..domain.errors import ImageError
-from ..domain.geometry import Shape3, Vector3
+from ..domain.geometry import Geometry, Shape3, Vector3
 from ..domain.plan import ConfigurationPlan, Plan
 from ..domain.stopping import Stop, check_stop, never
 from .foreground import foreground_locations
@@ -35,17 +35,13 @@ def preprocess_case(
     record, box = _steps(raw, plan, chosen)
     identifier = raw.identifier
     check_stop(should_stop)
-    # The one copy of the image: cropped, in the plan's axis order, to be normalised in place.
-    image = np.empty((len(raw.channels), *record.shape_before_resampling), dtype=np.float32)
-    for target, channel in zip(image, raw.channels, strict=True):
-        target[...] = record.on_plan_axes(channel[box])
-    labels = None
-    if raw.labels is not None:
-        cropped = _as_int16(raw.labels[box], identifier)
-        labels = np.ascontiguousarray(record.on_plan_axes(cropped))
-        del cropped
+    image, labels = _cropped(raw.channels, record, box), raw.labels
     # Where the caller keeps no reference either, the image as read is freed here.
     del raw
+    if labels is not None:
+        cropped = _as_int16(labels[box], identifier)
+        labels = np.ascontiguousarray(record.on_plan_axes(cropped))
+        del cropped
     check_stop(should_stop)
     nonzero = nonzero_mask(image) if any(chosen.normalise_in_mask) else None
     normalise(
@@ -76,19 +72,26 @@ def _steps(
     """What will be done, and the native box to crop to."""
     start, stop = nonzero_box(raw.channels)
     z, y, x = (slice(a, b) for a, b in zip(start, stop, strict=True))
-    forward, flipped = axes_of_plan(raw.geometry, plan)
-    whole = _permuted(raw.geometry.shape, forward)
+    return record_of(raw.geometry, plan, chosen, start, stop), (z, y, x)
+
+
+def record_of(
+    geometry: Geometry, plan: Plan, chosen: ConfigurationPlan, start: Shape3, stop: Shape3
+) -> PreprocessRecord:
+    """What preprocessing does to an image on that grid, cropped to a native box (Z, Y, X)."""
+    forward, flipped = axes_of_plan(geometry, plan)
+    whole = _permuted(geometry.shape, forward)
     ends = zip(whole, _permuted(start, forward), _permuted(stop, forward), flipped, strict=True)
     kept = [(n - b, n - a) if flip else (a, b) for n, a, b, flip in ends]
     crop_start, crop_stop = _shape3([a for a, _ in kept]), _shape3([b for _, b in kept])
     shape = _shape3([b - a for a, b in zip(crop_start, crop_stop, strict=True)])
-    native = raw.geometry.spacing
+    native = geometry.spacing
     spacing: Vector3 = (native[forward[0]], native[forward[1]], native[forward[2]])
     # A 2D plan says nothing about the distance of slices, which stays the case's own.
     target = chosen.spacing if len(chosen.spacing) == 3 else (spacing[0], *chosen.spacing)
     spacing_after: Vector3 = (float(target[0]), float(target[1]), float(target[2]))
-    record = PreprocessRecord(
-        native=raw.geometry,
+    return PreprocessRecord(
+        native=geometry,
         transpose=forward,
         crop_start=crop_start,
         crop_stop=crop_stop,
@@ -99,7 +102,16 @@ def _steps(
         transposed_shape=whole,
         flipped=flipped,
     )
-    return record, (z, y, x)
+
+
+def _cropped(
+    channels: NDArray[np.float32], record: PreprocessRecord, box: tuple[slice, slice, slice]
+) -> NDArray[np.float32]:
+    """The one copy of the image: in the plan's axis order, to be normalised in place."""
+    image = np.empty((len(channels), *record.shape_before_resampling), dtype=np.float32)
+    for target, channel in zip(image, channels, strict=True):
+        target[...] = record.on_plan_axes(channel[box])
+    return image
 
 
 def _as_int16(labels: NDArray[np.generic], identifier: str) -> NDArray[np.int16]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ LOCATIONS = 10_000
 
 LEAST_SHARE = 0.01
 """Share of a structure's voxels kept at least, so that large structures are covered too."""
+
+_PIECE = 2**20
+"""Voxels whose places are sorted by value at a time."""
 
 ANNOTATED: tuple[int, ...] = ()
 """The key of all annotated voxels, background included; only where there is an ignore label."""
@@ -35,24 +40,84 @@ def foreground_locations(
         Per key (N, 3) indices (Z, Y, X), empty where the structure is absent.
     """
     generator = np.random.default_rng(_seed(identifier))
-    flat = labels.ravel()
-    where = np.flatnonzero(flat)
-    order = np.argsort(flat[where], kind="stable")
-    where = where[order]
-    values, starts = np.unique(flat[where], return_index=True)
-    by_value = dict(zip(values.tolist(), np.split(where, starts[1:]), strict=False))
-    result = {}
+    totals = _totals(labels)
+    draws: dict[tuple[int, ...], _Draw] = {}
+    result: dict[tuple[int, ...], NDArray[np.int32]] = {}
     for label in scheme.foreground:
         if 0 in label.values:
             result[label.values] = _draw_from_mask(np.isin(labels, label.values), generator)
             continue
-        groups = [by_value[v] for v in sorted(set(label.values)) if v in by_value]
-        positions = np.concatenate(groups) if groups else np.empty(0, dtype=np.intp)
-        chosen = positions[_draw(len(positions), generator)]
-        result[label.values] = _as_indices(chosen, labels.shape)
+        next_rank, count = {}, 0
+        for value in sorted(set(label.values)):
+            next_rank[value] = count
+            count += totals.get(value, 0)
+        ranks = _draw(count, generator)
+        draws[label.values] = _Draw(ranks, np.empty(len(ranks), dtype=np.intp), next_rank)
+    of_value: dict[int, list[_Draw]] = {}
+    for draw in draws.values():
+        for value in draw.next_rank:
+            of_value.setdefault(value, []).append(draw)
+    for value, positions in _positions(labels):
+        for draw in of_value.get(value, ()):
+            draw.take(value, positions)
+    result |= {key: _as_indices(draw.positions, labels.shape) for key, draw in draws.items()}
+    result = {label.values: result[label.values] for label in scheme.foreground}
     if scheme.ignore is not None:
         result[ANNOTATED] = _draw_from_mask(labels != scheme.ignore, generator)
     return result
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """The voxels drawn of one structure, ranked value by value, and in the array's order within.
+
+    Args:
+        ranks: those drawn, ascending.
+        positions: of each in the flat array; filled while the array is gone through.
+        next_rank: per value of the structure, that of its first voxel not seen yet.
+    """
+
+    ranks: NDArray[np.int64]
+    positions: NDArray[np.intp]
+    next_rank: dict[int, int]
+
+    def take(self, value: int, positions: NDArray[np.intp]) -> None:
+        """Keeps those drawn of some voxels, the next ones of one of its values."""
+        first = self.next_rank[value]
+        self.next_rank[value] = first + len(positions)
+        begin, end = np.searchsorted(self.ranks, (first, first + len(positions)))
+        self.positions[begin:end] = positions[self.ranks[begin:end] - first]
+
+
+def _totals(labels: NDArray[np.int16]) -> dict[int, int]:
+    """How often each value occurs."""
+    low, high = int(labels.min()), int(labels.max())
+    counts = np.zeros(high - low + 1, dtype=np.intp)
+    for _, piece in _pieces(labels):
+        counts += np.bincount(piece.astype(np.intp) - low, minlength=len(counts))
+    return {low + int(i): int(counts[i]) for i in np.flatnonzero(counts)}
+
+
+def _positions(labels: NDArray[np.int16]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Values other than 0 with their places in the flat array, ascending, piece by piece."""
+    for start, piece in _pieces(labels):
+        where = np.flatnonzero(piece)
+        if len(where) == 0:
+            continue
+        order = np.argsort(piece[where], kind="stable")
+        where = where[order]
+        values = piece[where]
+        starts = np.flatnonzero(np.diff(values)) + 1
+        where += start
+        for positions, first in zip(np.split(where, starts), (0, *starts), strict=True):
+            yield int(values[first]), positions
+
+
+def _pieces(labels: NDArray[np.int16]) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """The flat array in pieces, so that sorting takes little memory however large it is."""
+    flat = labels.ravel()
+    for start in range(0, len(flat), _PIECE):
+        yield start, flat[start : start + _PIECE]
 
 
 def _draw(count: int, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -299,7 +299,13 @@ class Library:
         except SelfsegError as error:
             return LibraryEntry(name, version, folder, None, error)
         except OSError as error:
-            fault = ModelError("the model cannot be read", found=str(error), path=folder)
+            fault = ModelError(
+                "the model cannot be read",
+                expected="files that you may read",
+                found=str(error),
+                cure="allow yourself to read them, or remove the model and import it again",
+                path=folder,
+            )
             return LibraryEntry(name, version, folder, None, fault)
         return LibraryEntry(name, version, folder, stored)
 

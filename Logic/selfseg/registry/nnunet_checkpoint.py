@@ -1,8 +1,8 @@
 """nnU-Net's checkpoints, opened in a process of their own.
 
 A checkpoint is a pickle, and a pickle can run anything; so it is followed with inert stand-ins
-(`nnunet_inert`) before PyTorch reads it with `weights_only`, and both happen in a child process
-with bounded memory and time that hands back text and safetensors.
+(`nnunet_inert`), its numbers are read as numbers (`nnunet_numbers`), and both happen in a child
+process with bounded memory and time that hands back text and safetensors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHILD = (sys.executable, "-P", "-m", "selfseg.registry.nnunet_child")
 
 SECONDS = 120
 BYTES_PER_SECOND = 10 * 2**20
-"""Time for one checkpoint, the start of PyTorch included; both are generous."""
+"""Time for one checkpoint, the start of the process included; both are generous."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The process that opens checkpoints, with little memory and time; see `nnunet_checkpoint`.
 
 It reads one request from standard input and answers a line of JSON per checkpoint. Nothing else
-of the program runs in it, so that a checkpoint that breaks PyTorch breaks nothing else.
+of the program runs in it, so that a checkpoint that breaks the reading breaks nothing else.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ..domain.errors import ModelError, SelfsegError
-from .nnunet_inert import NUMPY_TYPES, StoredTensor, read_structure
+from .nnunet_inert import StoredTensor, read_structure
 
 SPARE_BYTES = 2 * 2**30
-"""Memory beyond what the interpreter and PyTorch have at the start, and twice the file."""
+"""Memory beyond what the interpreter has at the start, and twice the file."""
 
 
 def main() -> int:
@@ -27,16 +27,13 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
     paths = [Path(job["checkpoint"]) for job in request["jobs"]]
-    if request["task"] == "convert":
-        import torch
-
-        torch.set_num_threads(1)
     _limit(paths, int(request["seconds"]))
     for job, path in zip(request["jobs"], paths, strict=True):
         try:
-            facts = describe(path)
+            content = read_structure(path)
+            facts = describe(path, content)
             if request["task"] == "convert":
-                convert(path, job["names"], Path(job["target"]))
+                convert(path, content, job["names"], Path(job["target"]))
             answer: dict[str, Any] = {"facts": facts}
         except SelfsegError as error:
             answer = {"error": _parts(error)}
@@ -49,13 +46,12 @@ def main() -> int:
     return 0
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself, in plain values.
+def describe(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint with this structure says of itself, in plain values.
 
     Raises:
         ModelError: it is refused.
     """
-    content = read_structure(path)
     weights = content.get("network_weights")
     arguments = content.get("init_args")
     if not isinstance(weights, dict) or not isinstance(arguments, dict):
@@ -79,52 +75,35 @@ def describe(path: Path) -> dict[str, Any]:
     }
 
 
-def convert(path: Path, names: Mapping[str, str], target: Path) -> None:
+def convert(path: Path, content: Mapping[str, Any], names: Mapping[str, str], target: Path) -> None:
     """Writes the weights as float32 safetensors.
 
     Args:
         path: a checkpoint that `describe` took.
+        content: its structure.
         names: of the weights, in the checkpoint, to their names in the new file.
         target: new file.
 
     Raises:
-        ModelError: PyTorch does not read it.
+        ModelError: its numbers cannot be read.
     """
-    import numpy as np
-    import torch
-
     from ..io.weights import write_weights
+    from .nnunet_numbers import read_numbers
 
     try:
-        with torch.serialization.safe_globals(_safe_globals()):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        weights = {
-            ours: content["network_weights"][theirs].detach().to(torch.float32).contiguous()
-            for theirs, ours in names.items()
-        }
+        tensors = {ours: content["network_weights"][theirs] for theirs, ours in names.items()}
+        arrays = read_numbers(path, tensors)
     except MemoryError:
         raise
-    except Exception as error:  # PyTorch raises many kinds for files that are damaged
+    except Exception as error:  # a damaged zip file can raise many kinds
         raise ModelError(
-            "the checkpoint is refused: PyTorch cannot read its weights",
-            expected="a checkpoint that torch.load reads with weights_only",
+            "the checkpoint is refused: its weights cannot be read",
+            expected="a complete checkpoint",
             found=f"{type(error).__name__}: {error}"[:300],
             cure="get the model again from where it was published",
             path=path,
         ) from error
-    arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in weights.items()}
     write_weights(target, arrays, {})
-
-
-def _safe_globals() -> list[Any]:
-    """What PyTorch's own reader is told to take: the NumPy numbers of the training's log."""
-    import numpy as np
-    from numpy._core import multiarray
-
-    scalar: Any = multiarray.scalar
-    named: list[Any] = [(scalar, "numpy._core.multiarray.scalar")]
-    named += [(scalar, "numpy.core.multiarray.scalar"), (np.dtype, "numpy.dtype")]
-    return named + [type(np.dtype(name)) for name in NUMPY_TYPES]
 
 
 def _limit(paths: Sequence[Path], seconds: int) -> None:

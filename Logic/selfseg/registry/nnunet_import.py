@@ -26,8 +26,8 @@ from ..domain.network_shapes import weight_shapes
 from ..domain.plan import Plan
 from ..io.atomic_files import TEMPORARY_PREFIX
 from ..io.bundle_files import Weights, WeightsKey, write_bundle
-from ..io.bundle_layout import digest_of
 from ..io.checked_weights import check_weights, read_checked_weights
+from ..io.digests import digest_of
 from ..network.peer_names import from_peer_names
 from .nnunet_checkpoint import (
     CheckpointFacts,
@@ -124,13 +124,7 @@ def nnunet_model(
                 raise
             # What was unpacked is gone when the user reads this.
             inside = error.path.relative_to(place).parts[1:]
-            raise type(error)(
-                error.what,
-                expected=error.expected,
-                found=error.found,
-                cure=error.cure,
-                path=Path(source).joinpath(*inside),
-            ) from error
+            raise error.retold(path=Path(source).joinpath(*inside)) from error
 
 
 @contextmanager
@@ -300,13 +294,7 @@ def _weights(
             weights = read_checked_weights(path, network.shapes)
             check_weights(weights, network.shapes, network.checkpoint)
         except ModelError as error:
-            raise ModelError(
-                error.what,
-                expected=error.expected,
-                found=error.found,
-                cure=error.cure,
-                path=network.checkpoint,
-            ) from error
+            raise error.retold(path=network.checkpoint) from error
         path.unlink()
         yield network.key, weights
         seconds = (time.monotonic() - began) / (done + 1)

@@ -41,10 +41,7 @@ _BYTES = {
     "BoolStorage": 1,
 }
 
-NUMPY_TYPES = ("float64", "float32", "float16", "int64", "int32", "bool")
-"""Types of the NumPy scalars that the log of a training holds."""
-
-NUMPY_SCALARS = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
+_NUMPY_SCALARS = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
 """The same function, as NumPy 2 and NumPy 1 name it."""
 
 _TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter")
@@ -55,7 +52,7 @@ ALLOWED = frozenset(
         *_TENSORS,
         *(f"torch.{name}" for name in _BYTES),
         "torch.device",
-        *NUMPY_SCALARS,
+        *_NUMPY_SCALARS,
         "numpy.dtype",
         "_codecs.encode",  # how pickles of protocol 2 hold bytes
     }
@@ -65,11 +62,21 @@ ALLOWED = frozenset(
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor, without its numbers."""
+    """A tensor, without its numbers.
+
+    Args:
+        shape: of the tensor.
+        kind: "FloatStorage", ...
+        record: the file in the checkpoint that holds the numbers.
+        offset: of the tensor's first number among them.
+        strides: from one index of each axis to the next, in numbers.
+    """
 
     shape: tuple[int, ...]
     kind: str
-    """"FloatStorage", ..."""
+    record: str
+    offset: int
+    strides: tuple[int, ...]
 
 
 def read_structure(path: Path) -> Mapping[str, Any]:
@@ -152,6 +159,7 @@ def _records(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, int]:
 class _Storage:
     kind: str
     count: int
+    record: str
 
 
 class _Opaque:
@@ -210,7 +218,7 @@ class _Name:
                 self.path, "a tensor is larger than the numbers it has",
                 f"at most {storage.count} numbers", f"{math.prod(shape)}, of shape {shape}",
             )  # fmt: skip
-        return StoredTensor(tuple(shape), storage.kind)
+        return StoredTensor(tuple(shape), storage.kind, storage.record, offset, tuple(stride))
 
 
 class _Inert(pickle.Unpickler):
@@ -239,7 +247,7 @@ class _Inert(pickle.Unpickler):
                 self._path, "a tensor's numbers are not there", f"{count} numbers ({name})",
                 f"{record[:100]}: {self._records.get(record, 'no')} bytes",
             )  # fmt: skip
-        return _Storage(name, count)
+        return _Storage(name, count, record)
 
 
 def _refused(path: Path, reason: str, expected: str, found: str) -> ModelError:

@@ -81,9 +81,7 @@ def read_plan(plans: object, dataset: object, names: Sequence[str], folder: Path
     except SelfsegError as error:
         if error.path is not None:
             raise
-        raise type(error)(
-            error.what, expected=error.expected, found=error.found, cure=error.cure, path=folder
-        ) from error
+        raise error.retold(path=folder) from error
     return plan
 
 

@@ -15,6 +15,7 @@ from .canvas import css_colour, svg_uri
 from .content import ReportContent, ScoredConfiguration, TrainingRun, number
 from .data_figures import draw_geometry, draw_intensities
 from .figures import draw_curves, draw_scores
+from .metric_table import metric_table
 from .numbers import report_numbers, write_report_json
 from .pictures import MOST_OVERLAYS, draw_cases
 from .story import data_in_words, decisions_in_words, headline_in_words, warnings_in_words
@@ -64,6 +65,7 @@ def render_report(content: ReportContent) -> str:
     summary = summarise(content)
     colours = label_colours(content.description.labels)
     trained = {run.configuration for run in content.runs}
+    any_volume = any(case.image.shape[0] > 1 for case in content.overlays)
     parts = {
         "content": content,
         "summary": summary,
@@ -71,7 +73,7 @@ def render_report(content: ReportContent) -> str:
         "headline_meaning": headline_in_words(summary),
         "warnings": warnings_in_words(summary),
         "labels": _label_rows(content),
-        "any_volume": any(case.image.shape[0] > 1 for case in content.overlays),
+        "any_volume": any_volume,
         "overlays_left_out": max(0, len(content.overlays) - MOST_OVERLAYS),
         "any_reference": any(case.reference is not None for case in content.overlays),
         "curves": _curve_pictures(content),
@@ -81,6 +83,7 @@ def render_report(content: ReportContent) -> str:
         else "",
         "case_table_open": len(summary.cases) <= _OPEN_TABLE_UP_TO,
         "few_structures": len(summary.structures) <= _MOST_COLUMNS,
+        "every_metric": metric_table(summary, area=bool(content.overlays) and not any_volume),
         "weakest": _weakest_of_each_case(summary),
         "bars": _bars(summary),
         "facts": _facts(content),

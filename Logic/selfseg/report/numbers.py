@@ -56,10 +56,11 @@ def report_numbers(content: ReportContent, summary: ScoreSummary) -> dict[str, A
                 "median_dice": s.median,
                 "lowest_dice": s.lowest,
                 "highest_dice": s.highest,
-                "mean_iou": s.iou_mean,
+                "mean_iou": s.means.get("IoU"),
                 "mean_hd95_mm": s.hd95_mean,
-                "mean_surface_dice": s.surface_dice,
-                "mean_volume_difference_ml": s.volume_difference,
+                "mean_surface_dice": s.means.get("SurfaceDice"),
+                "mean_volume_difference_ml": s.means.get("VolumeDifference"),
+                "means": dict(s.means),
                 "intervals": {name: list(found) for name, found in s.intervals.items()},
             }
             for s in summary.structures

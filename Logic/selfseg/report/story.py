@@ -8,15 +8,10 @@ from math import prod
 
 import numpy as np
 
-from ..arrays.calibration import Reliability
-from ..domain.bundle import PostprocessingStep
 from ..domain.fingerprint import Fingerprint
 from ..domain.plan import ConfigurationPlan, Plan
-from ..domain.quality import QualityModel
+from ..domain.wording import counted
 from ..quality.judgement import MOST_HD95_MM
-from ..quality.predictor import FEWEST_CASES
-from ..quality.ranking import Ranking
-from .content import ReportContent, pooled
 from .summary import ScoreSummary, StructureScore, length_unit, uneven_scales
 
 FAIR_DICE = 0.7
@@ -69,17 +64,19 @@ def warnings_in_words(summary: ScoreSummary) -> tuple[str, ...]:
         missed = structure.occurrence.get("missed", 0)
         invented = structure.occurrence.get("invented", 0)
         if missed:
-            said.append(f"{structure.label.name} was missed altogether in {_cases(missed)}.")
+            said.append(
+                f"{structure.label.name} was missed altogether in {counted(missed, 'case')}."
+            )
         if invented:
             said.append(
-                f"{structure.label.name} was found in {_cases(invented)} that "
+                f"{structure.label.name} was found in {counted(invented, 'case')} that "
                 f"{'do' if invented > 1 else 'does'} not have it."
             )
     failed = sorted((s for s in summary.structures if _failures(s)), key=lambda s: -_failures(s))
     for structure in failed[:_MOST_NAMED]:
         said.append(
             f"{structure.label.name} has a Dice below {FAIR_DICE} in "
-            f"{_failures(structure)} of {_cases(len(structure.known))}."
+            f"{_failures(structure)} of {counted(len(structure.known), 'case')}."
         )
     if len(failed) > _MOST_NAMED:
         said.append(f"So have {len(failed) - _MOST_NAMED} other structures in fewer cases.")
@@ -93,8 +90,8 @@ def warnings_in_words(summary: ScoreSummary) -> tuple[str, ...]:
     few = len(summary.cases)
     if 0 < few < 20:
         said.append(
-            f"Only {_cases(few)} {'were' if few > 1 else 'was'} scored: with fewer than about 20 "
-            "the intervals are too narrow."
+            f"Only {counted(few, 'case')} {'were' if few > 1 else 'was'} scored: with fewer than "
+            "about 20 the intervals are too narrow."
         )
     return tuple(said)
 
@@ -112,11 +109,11 @@ def data_in_words(fingerprint: Fingerprint) -> tuple[str, ...]:
     first = 1 if flat else 0
     size = " × ".join(f"{n:.0f}" for n in np.median(shape, axis=0)[first:])
     if flat:
-        text = f"{_number(count, 'image')} of one slice; the median one has {size} pixels."
+        text = f"{counted(count, 'image')} of one slice; the median one has {size} pixels."
     else:
         millimetres = " × ".join(f"{n:.0f}" for n in np.median(shape * spacing, axis=0))
         text = (
-            f"{_number(count, 'scan')}; the median one has {size} voxels "
+            f"{counted(count, 'scan')}; the median one has {size} voxels "
             f"(slices × rows × columns), {millimetres} mm."
         )
     said = [text]
@@ -271,102 +268,6 @@ def _rarest(plan: Plan, fingerprint: Fingerprint | None) -> Topic | None:
     )
 
 
-def step_in_words(step: PostprocessingStep) -> str:
-    """What a postprocessing step does."""
-    whom = ", ".join(step.structures) or "every structure"
-    return {
-        "largest_component_all": "keep only the largest connected part of "
-        + ("everything found" if not step.structures else f"{whom}, taken together"),
-        "largest_component": f"{whom}: keep only the largest connected part",
-        "k_largest_components": f"{whom}: keep the {step.count} largest connected parts",
-        "remove_small_components": f"{whom}: remove parts of fewer than {step.min_voxels} voxels",
-        "fill_holes": f"{whom}: fill holes",
-    }[step.kind]
-
-
-def quality_in_words(model: QualityModel, overall: Ranking) -> str:
-    """Whether the predictor is of any use."""
-    if overall.spearman is None:
-        return (
-            "Too few cases: a structure needs at least "
-            f"{FEWEST_CASES} held-out cases before anything can be predicted about it, and "
-            "nothing is."
-        )
-    how = {
-        "good": "ranks held-out cases well",
-        "useful": "ranks held-out cases usefully, not sharply",
-        "weak": "ranks held-out cases a little better than chance",
-        "none": "cannot be told from chance on held-out cases, and should not be relied upon",
-        "too few cases": "is known from too few cases",
-    }[overall.verdict]
-    text = (
-        f"The predictor {how}: rank correlation with the true mean Dice "
-        f"{overall.spearman:.2f} (95% interval {overall.low:.2f} to {overall.high:.2f}, "
-        f"{overall.cases} cases; 1 is a perfect ranking, 0 is chance)."
-    )
-    if overall.error is not None and overall.error_of_mean is not None:
-        text += f" It is off by {overall.error:.3f} Dice on average"
-        better = overall.error < overall.error_of_mean
-        text += (
-            f"; always guessing the mean would be off by {overall.error_of_mean:.3f}."
-            if better
-            else f", no better than always guessing the mean ({overall.error_of_mean:.3f})."
-        )
-    left_out = {
-        "fold": "The predictor's slopes were fitted without the fold of each case; the means are "
-        "those of all cases.",
-        "case": "The predictor's slopes were fitted without each case; the means are those of all "
-        "cases.",
-    }
-    return f"{text} {left_out.get(model.left_out, '')}".strip()
-
-
-_AS_IT_SAYS = 0.02
-"""A probability that is off by less than this is taken as right."""
-
-_WORTH_TELLING = 0.001
-"""A smaller gain by the temperature is none: both numbers would look the same."""
-
-
-def calibration_in_words(content: ReportContent, before: float | None, after: float | None) -> str:
-    """Whether a probability of the model means what it says."""
-    found = content.calibration
-    if found is None or before is None:
-        return ""
-    likely = _above_half(pooled(found.raw))
-    text = ""
-    if likely is not None:
-        said, true = likely
-        tone = "as sure of itself as it may be"
-        if abs(said - true) > _AS_IT_SAYS:
-            tone = "too sure of itself" if said > true else "more careful than it needs to be"
-        text = (
-            f"Where the network says {100 * said:.0f}% on average, {100 * true:.0f}% came true: "
-            f"it is {tone}. "
-        )
-    text += (
-        f"Over all probabilities it is {100 * before:.1f} percentage points off on average "
-        f"(expected calibration error, {found.voxels} voxels around the structures of "
-        f"{_cases(found.cases)})."
-    )
-    if after is not None and before - after >= _WORTH_TELLING:
-        text += (
-            f" With logits divided by a temperature of {found.temperature:.2f}, learned from the "
-            f"same voxels, it is {100 * after:.1f} points off."
-        )
-    return text
-
-
-def _above_half(counts: Reliability) -> tuple[float, float] | None:
-    """Mean probability, and share that came true, of the voxels with a probability above 0.5."""
-    first = len(counts.counts) // 2 + 1
-    total = int(counts.counts[first:].sum())
-    if not total:
-        return None
-    mean, true = counts.probability_sums[first:].sum(), counts.true_counts[first:].sum()
-    return float(mean) / total, float(true) / total
-
-
 def duration(seconds: float) -> str:
     """Seconds in words: "45 s", "12 min" or "3.5 h"."""
     if seconds < 90:
@@ -374,14 +275,6 @@ def duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def _cases(count: int) -> str:
-    return _number(count, "case")
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _percent(share: float) -> str:

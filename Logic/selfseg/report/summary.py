@@ -11,6 +11,7 @@ from typing import Any
 from ..domain.colours import distinct_colours
 from ..domain.fingerprint import Fingerprint, IntensityProperties
 from ..domain.labels import Colour, Label, LabelScheme
+from ..evaluate.metrics import METRIC_NAMES
 from .content import ReportContent, mean_case_dice, number
 
 Interval = tuple[float, float]
@@ -28,10 +29,8 @@ class StructureScore:
         colour: its own.
         dice: Dice.
         hd95: HD95 in mm.
-        iou_mean: mean over the cases in which it is defined, as the following.
-        surface_dice: at the tolerance that the scores name.
-        volume_difference: predicted minus reference, ml (2D: cm²).
-        relative_volume: the same as a share of the reference.
+        means: of every metric, by its name (`evaluate.metrics`), over the cases in which it is
+            defined; None where it is in none.
         intervals: 95% bootstrap intervals of the means, by metric.
         occurrence: cases by "both", "missed", "invented" and "neither"; empty where unknown.
     """
@@ -40,10 +39,7 @@ class StructureScore:
     colour: Colour
     dice: tuple[float | None, ...]
     hd95: tuple[float | None, ...] = ()
-    iou_mean: float | None = None
-    surface_dice: float | None = None
-    volume_difference: float | None = None
-    relative_volume: float | None = None
+    means: Mapping[str, float | None] = field(default_factory=dict)
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     occurrence: Mapping[str, int] = field(default_factory=dict)
 
@@ -215,10 +211,7 @@ def _structure(
         colour,
         values("Dice"),
         values("HD95"),
-        _mean(values("IoU")),
-        _mean(values("SurfaceDice")),
-        _mean(values("VolumeDifference")),
-        _mean(values("RelativeVolumeDifference")),
+        {name: _mean(values(name)) for name in METRIC_NAMES},
         known,
         (scores.get("cases") or {}).get(label.key) or {},
     )

@@ -14,7 +14,6 @@ from ..quality.judgement import LEAST_DICE, MOST_HD95_MM
 from ..quality.ranking import rank
 from .canvas import svg_uri
 from .content import ReportContent, pooled
-from .story import calibration_in_words, quality_in_words, step_in_words
 from .summary import ScoreSummary
 from .trust_figures import (
     confusion_shares,
@@ -23,6 +22,7 @@ from .trust_figures import (
     draw_quality,
     value_names,
 )
+from .trust_story import calibration_in_words, quality_in_words, step_in_words
 
 _MOST_PAIRS = 8
 _MOST_BESIDE = 16

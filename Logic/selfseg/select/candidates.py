@@ -8,10 +8,8 @@ from itertools import combinations
 import numpy as np
 
 from ..domain.bundle import Member
+from ..domain.configurations import simplicity_of
 from .dice_table import DiceTable
-
-SIMPLEST_FIRST = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
-"""The order in which nnU-Net decides ties; a cascade, which needs two networks, is the last."""
 
 PLANNERS_FIRST = ("plain", "resenc_m", "resenc_l", "resenc_xl")
 """By the size of their networks."""
@@ -27,7 +25,7 @@ def in_order(members: Sequence[Member]) -> tuple[Member, ...]:
         return (
             _place(PLANNERS_FIRST, member.plan),
             member.plan,
-            _place(SIMPLEST_FIRST, member.configuration),
+            simplicity_of(member.configuration),
             member.configuration,
         )
 

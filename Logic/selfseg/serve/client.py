@@ -297,7 +297,7 @@ class WorkerClient:
         if answer.id == _HELLO:
             refusal = WorkerTask(messages.Hello(_HELLO))
             refusal.take(answer)
-            final = refusal.error or WorkerFailed("the worker does not answer")
+            final = refusal.error or WorkerFailed("the worker refuses", cure="read its log")
             self._end(child, Ending(final=final, found="a refusal"))
             return
         task = self._open.get(answer.id)

@@ -21,7 +21,7 @@ from ..io.image_endings import image_ending
 from ..io.project import Project
 from ..io.weights import read_weights
 from .calibrate import calibration_of
-from .models import choose_trained, weights_path
+from .models import choose_trained, first_stage_voters, wanted_of_first_stage, weights_path
 from .quality_files import quality_of, without_names
 from .selected import SelectedModel, selected_model
 
@@ -272,14 +272,13 @@ def _weights(
 def _first_stage_folds(
     project: Project, bundle: ModelBundle, plan: str, configuration: str
 ) -> tuple[str, ...]:
-    """As `load_model` chooses them: "all" goes with "all", the others with the others."""
     trained = project.trained_folds(plan, configuration)
-    of_all = all(member.folds == (ALL,) for member in bundle.members if member.plan == plan)
-    chosen = tuple(fold for fold in trained if (fold == ALL) == of_all)
+    above = [fold for member in bundle.members if member.plan == plan for fold in member.folds]
+    chosen = first_stage_voters(above, trained)
     if not chosen:
         raise ModelError(
             f"the cascade cannot be exported without its first stage {configuration}",
-            expected=f"fold {ALL if of_all else '0, 1, ...'} of {configuration}, trained",
+            expected=f"fold {wanted_of_first_stage(above)} of {configuration}, trained",
             found=", ".join(trained) or "no trained fold",
             cure=f"train {configuration}, or export another configuration with -c",
             path=project.folder,

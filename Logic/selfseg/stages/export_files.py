@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..domain.errors import Cancelled
+from ..domain.errors import Cancelled, ProjectError, SelfsegError
 from ..domain.events import (
     CaseFinished,
     Notice,
@@ -17,7 +20,8 @@ from ..domain.events import (
     StageStarted,
 )
 from ..domain.segments import Segment
-from ..io.atomic_files import written_atomically
+from ..io.atomic_files import TEMPORARY_PREFIX, written_atomically
+from ..io.staged_folders import make_folder
 from .export_forms import WRITERS, ExportOptions, Outgoing
 from .export_sources import ExportCase, LoadedSegments, load_segments
 from .failures import CASE_FAULTS, Failures
@@ -50,12 +54,31 @@ def export_segmentations(
 
     Raises:
         Cancelled: `should_stop` said so; what is written stays.
+        ProjectError: the folder cannot be made.
         CasesFailed: some of several cases.
         SelfsegError: the only case.
     """
+    there = output.exists()
+    make_folder(output)
+    try:
+        return _export(cases, output, options, reporter, should_stop, clock)
+    except BaseException:
+        if not there:
+            with suppress(OSError):  # it holds something
+                output.rmdir()
+        raise
+
+
+def _export(
+    cases: Sequence[ExportCase],
+    output: Path,
+    options: ExportOptions,
+    reporter: Reporter,
+    should_stop: Callable[[], bool],
+    clock: Callable[[], float],
+) -> tuple[Path, ...]:
     began = clock()
     stage, failures = f"export {options.format}", Failures(reporter)
-    output.mkdir(parents=True, exist_ok=True)
     reporter(StageStarted(stage, total=len(cases), unit="case"))
     written: list[Path] = []
     rows: list[VolumeRow] = []
@@ -64,13 +87,15 @@ def export_segmentations(
             raise Cancelled("stopped; what is written stays")
         start = clock()
         try:
-            export = Outgoing(case.identifier, output, options, reporter)
             loaded = load_segments(case)
             if options.format == "report":
                 rows.append(_row(case, loaded))
                 path = output / TABLE_FILE
             else:
-                path = WRITERS[options.format](export, loaded)
+                with _in_full(output) as part:
+                    export = Outgoing(case.identifier, part, options, reporter)
+                    made = WRITERS[options.format](export, loaded)
+                path = output / made.relative_to(part)
         except CASE_FAULTS as error:
             failures.add(case.identifier, error)
         else:
@@ -84,6 +109,39 @@ def export_segmentations(
     reporter(StageFinished(stage, seconds=clock() - began))
     failures.raise_any(len(cases), "mend or remove these, and export again")
     return tuple(written)
+
+
+@contextmanager
+def _in_full(output: Path) -> Iterator[Path]:
+    """A folder whose files come into `output` once the block ends well: all of a case or none.
+
+    Raises:
+        ProjectError: they cannot be written.
+    """
+    part = output / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}"
+    make_folder(part)
+    try:
+        yield part
+        for place, _folders, files in os.walk(part):
+            target = output / Path(place).relative_to(part)
+            make_folder(target)
+            for name in files:
+                os.replace(os.path.join(place, name), target / name)
+    except SelfsegError as error:
+        if error.path is None or not Path(error.path).is_relative_to(part):
+            raise
+        # Nobody knows the unfinished folder, and it is gone when the user reads this.
+        raise error.retold(path=output / Path(error.path).relative_to(part)) from error
+    except OSError as error:
+        raise ProjectError(
+            "the file cannot be written",
+            expected="a folder with the right to write and enough free space",
+            found=error.strerror or str(error),
+            cure="free some space, or choose another folder",
+            path=output,
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _row(case: ExportCase, loaded: LoadedSegments) -> VolumeRow:

@@ -78,7 +78,14 @@ class Outgoing:
     def on_image_grid(self, loaded: LoadedSegments) -> LoadedSegments:
         """The layers on the whole grid of the image."""
         target = _reference_grid(loaded.place, self.options)
-        return _onto(loaded, target, self.options.to_reference)
+        made = _onto(loaded, target, self.options.to_reference)
+        left = _filled(made)
+        lost = [name for key, name in _filled(loaded).items() if key not in left]
+        if lost and not left:
+            raise _outside("image", target, "choose the scan that was segmented")
+        if lost:
+            self.say(f"outside of the image, and so empty here: {', '.join(lost)}")
+        return made
 
     def grouped(
         self, loaded: LoadedSegments, *, tell: bool
@@ -269,16 +276,27 @@ def _require_inside(
     loaded: LoadedSegments, on_series: LoadedSegments, kept: Sequence[Segment]
 ) -> None:
     """Refuses a series that the segmentation does not lie on: it is another one."""
-    there = any(
-        (loaded.layers[segment.layer] == segment.value).any() for segment in loaded.place.segments
+    if not kept and _filled(loaded):
+        grid = on_series.place.grid
+        raise _outside("DICOM series", grid, "name the folder of the right series")
+
+
+def _outside(what: str, grid: Geometry, cure: str) -> ImageError:
+    return ImageError(
+        f"the segmentation lies outside of the {what}",
+        expected=f"the {what} that was segmented",
+        found=f"one at {tuple(round(x, 1) for x in grid.origin)} mm",
+        cure=cure,
     )
-    if not kept and there:
-        raise ImageError(
-            "the segmentation lies outside of the DICOM series",
-            expected="the series that was segmented",
-            found=f"one at {tuple(round(x, 1) for x in on_series.place.grid.origin)} mm",
-            cure="name the folder of the right series",
-        )
+
+
+def _filled(loaded: LoadedSegments) -> dict[str, str]:
+    """The segments that have voxels: identifier (or name) to name."""
+    return {
+        segment.identifier or segment.name: segment.name
+        for segment in loaded.place.segments
+        if (loaded.layers[segment.layer] == segment.value).any()
+    }
 
 
 def _nothing(what: str) -> ImageError:

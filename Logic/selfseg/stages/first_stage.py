@@ -14,13 +14,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..crossvalidate.splits import ALL, splits_of
+from ..crossvalidate.splits import ALL, holding_folds
 from ..domain.case import FloatArray, IntArray
 from ..domain.dataset import Dataset
 from ..domain.errors import TrainingError
 from ..domain.events import CaseFinished, Notice, Reporter, StageFinished, StageStarted, silent
 from ..infer.restore import labels_for_next_stage
 from ..io.case_store import StoredCase, has_case, open_case
+from ..io.digests import digest_of
 from ..io.previous_store import has_previous, write_previous
 from .fold import FoldRun
 from .models import load_backend, weights_path
@@ -144,10 +145,7 @@ def predicting_folds(
         )
         reporter(Notice(text, level="warning"))
         return dict.fromkeys(names, ALL)
-    held_out: dict[str, str] = {}
-    for number, split in enumerate(splits_of(dataset)):
-        for name in split.validation:
-            held_out.setdefault(name, str(number))
+    held_out = holding_folds(dataset)
     never = [name for name in names if name not in held_out]
     if never:
         text = f"no fold holds out {len(never)} cases ({', '.join(never[:5])}), so the first stage "
@@ -161,9 +159,7 @@ def weights_digest(run: FoldRun, checkpoint: str) -> str:
     Raises:
         ModelError: there is none.
     """
-    path = weights_path(run.project, run.plan, run.configuration, run.fold, checkpoint)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest_of(weights_path(run.project, run.plan, run.configuration, run.fold, checkpoint))
 
 
 @dataclass(frozen=True)

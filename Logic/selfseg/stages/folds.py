@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..crossvalidate.splits import make_splits, units_of
+from ..crossvalidate.splits import ALL, make_splits, split_for_fold, splits_of, units_of
 from ..crossvalidate.stratify import starved, stratified_splits
 from ..domain.dataset import Dataset, Split
 from ..domain.events import Notice, Reporter
+from ..domain.labels import LabelScheme
 from ..domain.plan import Plan
-from ..io.case_store import open_case
+from ..io.case_store import StoredCase, open_case
 from ..io.project import Project
 
 
@@ -56,6 +57,18 @@ def with_folds(
     return replace(dataset, splits=splits)
 
 
+def require_fold(project: Project, dataset: Dataset, fold: str) -> None:
+    """Refuses a fold that the data set will not have, before hours go into preparing it.
+
+    How many folds there are is known before it is decided which case is in which.
+
+    Raises:
+        DatasetError: there is no such fold.
+    """
+    if fold != ALL:
+        split_for_fold(splits_of(with_known_folds(project, dataset)), fold, ())
+
+
 def with_known_folds(project: Project, dataset: Dataset) -> Dataset:
     """The data set with the folds that the project has decided, if it has."""
     names = [case.identifier for case in dataset.cases]
@@ -84,6 +97,11 @@ def _structures(
     found = {}
     for case in dataset.cases:
         stored = open_case(folder, case.identifier)
-        held = {values for values, voxels in stored.foreground.items() if len(voxels)}
-        found[case.identifier] = {s.name for s in scheme.foreground if s.values in held}
+        found[case.identifier] = structures_of(stored, scheme)
     return found
+
+
+def structures_of(case: StoredCase, scheme: LabelScheme) -> set[str]:
+    """The names of the structures that a case holds."""
+    held = {values for values, voxels in case.foreground.items() if len(voxels)}
+    return {structure.name for structure in scheme.foreground if structure.values in held}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..crossvalidate.splits import ALL, splits_of
+from ..crossvalidate.splits import ALL, holding_folds, splits_of
 from ..domain.bundle import Member
 from ..domain.dataset import Dataset
 from ..domain.errors import ModelError
@@ -118,49 +118,10 @@ def open_contest(
         PlanError: there is no such plan.
     """
     plans = {name: project.read_plan(name) for name in plan_names or project.plan_names}
-    held_out: dict[str, str] = {}
-    for number, split in enumerate(splits_of(dataset)):
-        for case in split.validation:
-            held_out.setdefault(case, str(number))
-    known = {str(number) for number in range(len(splits_of(dataset)))}
-    trained = {
-        (plan.name, configuration): tuple(
-            fold
-            for fold in project.trained_folds(plan.name, configuration)
-            if fold != ALL and fold in known
-        )
-        for plan in plans.values()
-        for configuration in plan.configurations
-    }
-    most = max((len(folds) for folds in trained.values()), default=0)
-    if not most:
-        raise ModelError(
-            "there is nothing to select from",
-            expected="configurations trained on folds that hold cases out",
-            found="none in " + (", ".join(plans) or "a project without a plan"),
-            cure="run `selfseg crossvalidate PROJECT` first",
-            path=project.folder,
-        )
-    folds = next(found for found in trained.values() if len(found) == most)
-    members = []
-    for (plan_name, configuration), found in trained.items():
-        if set(found) >= set(folds):
-            members.append(Member(plan_name, configuration, folds))
-        elif found:
-            text = f"{plan_name} {configuration} is left out: only fold {', '.join(found)} of "
-            text += f"{', '.join(folds)} is trained"
-            reporter(Notice(text, level="warning"))
-    if most < len(known):
-        text = f"only fold {', '.join(folds)} of {len(known)} is trained: the choice rests on "
-        reporter(Notice(f"{text}the cases held out there", level="warning"))
-    held_out = {
-        case: fold
-        for case, fold in held_out.items()
-        if fold in folds and dataset.case(case).label is not None
-    }
-    ordered = in_order(members)
+    members = in_order(_comparable(project, dataset, plans, reporter))
+    folds = members[0].folds
     runs, weights = {}, {}
-    for place, member in enumerate(ordered):
+    for place, member in enumerate(members):
         for fold in folds:
             run = FoldRun(
                 project, dataset, plans[member.plan], member.configuration, fold, device,
@@ -172,14 +133,55 @@ def open_contest(
             if stale or not run.is_judged:
                 ensure_predictions(run, checkpoint=checkpoint)
                 judge_fold(run, mirror=True, checkpoint=checkpoint)
-    used = {member.plan for member in ordered}
+    used = {member.plan for member in members}
     return Contest(
         project,
         dataset,
         {name: plan for name, plan in plans.items() if name in used},
-        ordered,
-        held_out,
+        members,
+        {
+            case: fold
+            for case, fold in holding_folds(dataset).items()
+            if fold in folds and dataset.case(case).label is not None
+        },
         checkpoint,
         runs,
         weights,
     )
+
+
+def _comparable(
+    project: Project, dataset: Dataset, plans: Mapping[str, Plan], reporter: Reporter
+) -> list[Member]:
+    """The configurations that are trained on the most folds, all on the same."""
+    known = {str(number) for number in range(len(splits_of(dataset)))}
+    trained = {
+        (plan.name, configuration): tuple(
+            fold
+            for fold in project.trained_folds(plan.name, configuration)
+            if fold != ALL and fold in known
+        )
+        for plan in plans.values()
+        for configuration in plan.configurations
+    }
+    folds = max(trained.values(), key=len, default=())  # the first of those with the most
+    if not folds:
+        raise ModelError(
+            "there is nothing to select from",
+            expected="configurations trained on folds that hold cases out",
+            found="none in " + (", ".join(plans) or "a project without a plan"),
+            cure="run `selfseg crossvalidate PROJECT` first",
+            path=project.folder,
+        )
+    members = []
+    for (plan_name, configuration), found in trained.items():
+        if set(found) >= set(folds):
+            members.append(Member(plan_name, configuration, folds))
+        elif found:
+            text = f"{plan_name} {configuration} is left out: only fold {', '.join(found)} of "
+            text += f"{', '.join(folds)} is trained"
+            reporter(Notice(text, level="warning"))
+    if len(folds) < len(known):
+        text = f"only fold {', '.join(folds)} of {len(known)} is trained: the choice rests on "
+        reporter(Notice(f"{text}the cases held out there", level="warning"))
+    return members

@@ -8,16 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import SimpleITK
 
 from ..domain.dataset import CaseFiles
 from ..domain.errors import DatasetError, SelfsegError
 from ..domain.events import Notice, Reporter
-from ..io.atomic_files import written_atomically
 from ..io.datasets import find_cases
-from ..io.dicom_series import Series, find_series, read_series
+from ..io.dicom_series import Series, find_series, read_series, write_series
 from ..io.image_endings import (
     ITK_ENDINGS,
     image_ending,
@@ -25,8 +21,6 @@ from ..io.image_endings import (
     name_without_ending,
     split_channel,
 )
-
-sitk: Any = SimpleITK
 
 CONVERTED_FOLDER = "images"
 """In the output folder: DICOM series as files, where `review` looks for them."""
@@ -114,15 +108,7 @@ def convert_series(series: Series, path: Path) -> None:
     newest = max(file.stat().st_mtime_ns for file in series.files)
     if path.is_file() and path.stat().st_mtime_ns >= newest:
         return
-    voxels, grid = read_series(series)
-    image = sitk.GetImageFromArray(voxels)
-    image.SetSpacing(grid.spacing[::-1])
-    image.SetOrigin(grid.origin)
-    image.SetDirection([cosine for row in grid.direction for cosine in row])
-    with written_atomically(path) as part:
-        sitk.WriteImage(image, str(part), useCompression=False)
-        if part.stat().st_size < voxels.nbytes:  # ITK does not notice a full disk
-            raise OSError("the file was not written whole")
+    write_series(path, *read_series(series))
 
 
 def _of_folder(folder: Path, ending: str) -> list[Path]:

@@ -16,7 +16,6 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-from ..crossvalidate.splits import ALL
 from ..domain.anatomy import appearances_of
 from ..domain.bundle import Calibration, Member, ModelBundle, ModelCard
 from ..domain.errors import ModelError, UsageError
@@ -24,6 +23,7 @@ from ..domain.events import Notice, Reporter, silent
 from ..infer.engine import Backend
 from ..io.bundle_files import BUNDLE_ENDING, StoredBundle, install_bundle, read_bundle
 from ..io.bundle_layout import MANIFEST_FILE
+from ..io.digests import digest_of
 from ..io.library_folder import default_library
 from ..io.onnx_files import ONNX_FILE, StoredOnnx, is_onnx_model, read_onnx
 from ..io.project import PROJECT_FILE, Project
@@ -32,7 +32,15 @@ from ..registry.library import Library
 from .atlas_vote import AtlasVoters, atlases_of
 from .bundle import ModelChoice, choose_members, name_from
 from .calibrate import calibration_of
-from .models import LoadedModel, load_model, torch_backend, weights_path
+from .models import (
+    LoadedModel,
+    first_stage_voters,
+    load_model,
+    member_below,
+    torch_backend,
+    weights_path,
+)
+from .onnx_models import load_onnx_member
 from .quality_files import quality_of
 
 BackendName = Literal["torch", "onnx"]
@@ -129,12 +137,7 @@ class BundleModel:
         plan = self.bundle.plans[member.plan]
         first, previous = None, plan.configuration(member.configuration).previous_stage
         if previous is not None:
-            below = Member(
-                member.plan,
-                previous,
-                first_stage_folds(member.folds, self.stored.folds(member.plan, previous)),
-                member.mirror_axes,
-            )
+            below = member_below(member, previous, self.stored.folds(member.plan, previous))
             reporter(Notice(f"first stage: {previous}, fold {', '.join(below.folds)}"))
             first = self.load(below, device, reporter=reporter)
         weights = (self.read_weights(plan.name, member.configuration, k) for k in member.folds)
@@ -156,15 +159,7 @@ class OnnxModel:
 
     def load(self, member: Member, device: str, *, reporter: Reporter = silent) -> LoadedModel:
         """See `TrainedModel.load`."""
-        from .onnx_models import load_onnx_member
-
-        loaded = load_onnx_member(self.stored, member, device=device)
-        first = loaded.first
-        if first is not None:
-            first = replace(first, mirror_axes=member.mirror_axes)
-        return replace(
-            loaded, first=first, mirror_axes=member.mirror_axes, folds=tuple(member.folds)
-        )
+        return load_onnx_member(self.stored, member, device=device)
 
 
 @contextmanager
@@ -205,16 +200,6 @@ def open_model(
     else:
         stored = _from_library(path, str(where), Library(library or default_library()))
         yield _checked(_bundle_model(stored, choice), backend, stored.folder)
-
-
-def first_stage_folds(folds: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
-    """The folds of a first stage that predict for some folds of the second.
-
-    "all" goes with "all", the others with the others, as they have learned; where there are
-    none of that kind, whatever there is.
-    """
-    of_all = tuple(folds) == (ALL,)
-    return tuple(fold for fold in there if (fold == ALL) == of_all) or tuple(there)
 
 
 def narrowed(
@@ -303,13 +288,11 @@ def _digest_of_project(
     if atlases is not None:
         total.update(repr(atlases.fusion).encode())
     for (name, configuration), folds in bundle.stages.items():
-        used = folds or first_stage_folds(
-            bundle.members[0].folds, project.trained_folds(name, configuration)
-        )
-        for fold in used:
+        trained = project.trained_folds(name, configuration)
+        # Without a fold of the right kind loading will say what is missing.
+        for fold in folds or first_stage_voters(bundle.members[0].folds, trained) or trained:
             path = weights_path(project, bundle.plans[name], configuration, fold, checkpoint)
-            with path.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
+            total.update(bytes.fromhex(digest_of(path)))
     for name in bundle.plans:
         total.update((project.folder / "plans" / f"{name}.json").read_bytes())
     return total.hexdigest()
@@ -317,16 +300,12 @@ def _digest_of_project(
 
 def _bundle_model(stored: StoredBundle, choice: ModelChoice) -> BundleModel:
     bundle = narrowed(stored.bundle, choice, stored.folds)
-    return BundleModel(stored, bundle, _digest_of(stored.folder / MANIFEST_FILE))
+    return BundleModel(stored, bundle, digest_of(stored.folder / MANIFEST_FILE))
 
 
 def _onnx_model(stored: StoredOnnx, choice: ModelChoice) -> OnnxModel:
     bundle = narrowed(stored.bundle, choice, stored.folds)
-    return OnnxModel(stored, bundle, _digest_of(stored.folder / ONNX_FILE))
-
-
-def _digest_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return OnnxModel(stored, bundle, digest_of(stored.folder / ONNX_FILE))
 
 
 def _checked(model: TrainedModel, backend: BackendName | None, path: Path) -> TrainedModel:

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..crossvalidate.splits import ALL
+from ..domain.bundle import Member
 from ..domain.errors import ModelError
 from ..domain.events import Notice, Reporter, silent
 from ..domain.plan import Plan
@@ -124,12 +125,11 @@ def load_model(
     first, previous = None, plan.configuration(configuration).previous_stage
     if previous is not None:
         trained = project.trained_folds(plan.name, previous)
-        of_all = ALL in folds and len(folds) == 1
-        chosen = tuple(fold for fold in trained if (fold == ALL) == of_all)
+        chosen = first_stage_voters(folds, trained)
         if not chosen:
             raise ModelError(
                 f"{configuration} cannot predict without its first stage",
-                expected=f"fold {ALL if of_all else '0, 1, ...'} of {previous}, trained",
+                expected=f"fold {wanted_of_first_stage(folds)} of {previous}, trained",
                 found=", ".join(trained) or "no trained fold",
                 cure=f"train {previous}, or choose another configuration with -c",
                 path=project.folder,
@@ -138,6 +138,38 @@ def load_model(
         first = load_model(project, plan, previous, chosen, checkpoint, device, reporter=reporter)
     backend = load_backend(project, plan, configuration, folds, checkpoint, device)
     return LoadedModel(plan, configuration, backend, first, folds=tuple(folds))
+
+
+def first_stage_voters(folds: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+    """The folds of a first stage that predict for some folds of the second; () without any.
+
+    "all" goes with "all", the others with the others, as they have learned.
+
+    Args:
+        folds: of the second stage.
+        there: of the first stage.
+    """
+    of_all = set(folds) == {ALL}
+    return tuple(fold for fold in there if (fold == ALL) == of_all)
+
+
+def member_below(member: Member, configuration: str, there: Sequence[str]) -> Member:
+    """The first stage of a cascade that was handed on, as a member.
+
+    A model that was handed on may lack folds of the right kind: then whatever there is predicts.
+
+    Args:
+        member: the second stage.
+        configuration: the first stage's.
+        there: its folds.
+    """
+    folds = first_stage_voters(member.folds, there) or tuple(there)
+    return Member(member.plan, configuration, folds, member.mirror_axes)
+
+
+def wanted_of_first_stage(folds: Sequence[str]) -> str:
+    """What `first_stage_voters` looks for, in words."""
+    return ALL if set(folds) == {ALL} else "0, 1, ..."
 
 
 def choose_trained(

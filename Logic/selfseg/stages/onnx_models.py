@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from ..domain.bundle import Member
-from ..domain.case import RawCase
-from ..domain.errors import UsageError
 from ..infer.engine import Backend
 from ..infer.onnx_backend import OnnxBackend
-from ..io.onnx_files import StoredOnnx, read_onnx
+from ..io.onnx_files import StoredOnnx
 from ..io.onnx_graphs import shapes_of
-from .model import first_stage_folds
-from .models import LoadedModel
-from .segment import segment_image
+from .models import LoadedModel, member_below
 
 
 def load_onnx_backend(
@@ -60,47 +52,9 @@ def load_onnx_member(
     plan = stored.bundle.plans[member.plan]
     first, previous = None, plan.configuration(member.configuration).previous_stage
     if previous is not None:
-        there = stored.folds(member.plan, previous)
-        folds = first_stage_folds(member.folds, there)
-        below = Member(member.plan, previous, folds, member.mirror_axes)
+        below = member_below(member, previous, stored.folds(member.plan, previous))
         first = load_onnx_member(stored, below, device=device, threads=threads)
     backend = load_onnx_backend(
         stored, member.plan, member.configuration, member.folds, device=device, threads=threads
     )
     return LoadedModel(plan, member.configuration, backend, first, member.mirror_axes, member.folds)
-
-
-def segment_with_onnx(
-    raw: RawCase,
-    folder: Path,
-    *,
-    mirror: bool = True,
-    step: float = 0.5,
-    device: str = "auto",
-    threads: int | None = None,
-) -> NDArray[Any]:
-    """The label map (Z, Y, X) of an image as read, by a folder that `export_onnx` has written.
-
-    Args:
-        raw: the image.
-        folder: of the graphs; the model has one member.
-        mirror: test-time augmentation over mirrored tiles.
-        step: distance of neighbouring tiles as a share of the patch.
-        device: see `OnnxBackend`.
-        threads: see `OnnxBackend`.
-
-    Raises:
-        UsageError: several members; packages or device missing.
-        ModelError, FileFormatError: the folder is not what it should be.
-    """
-    stored = read_onnx(folder)
-    if len(stored.bundle.members) > 1:
-        raise UsageError(
-            "one configuration is segmented with here, and the model has several",
-            expected="one member",
-            found=", ".join(member.configuration for member in stored.bundle.members),
-            cure="use `selfseg predict`, which lets them vote",
-            path=folder,
-        )
-    model = load_onnx_member(stored, stored.bundle.members[0], device=device, threads=threads)
-    return segment_image(raw, model, mirror=mirror, step=step)

@@ -118,4 +118,9 @@ def _folds(folds: str, dataset: Dataset) -> tuple[str, ...]:
         return tuple(str(k) for k in range(len(splits_of(dataset))))
     if folds == ALL or folds.isdigit():
         return (folds,)
-    raise UsageError(f"{folds!r} is no fold", expected="a number from 0, cv or all", found=folds)
+    raise UsageError(
+        f"{folds!r} is no fold",
+        expected="a number from 0, cv or all",
+        found=folds,
+        cure="correct -f, or leave it out: `run` trains every fold then",
+    )

@@ -24,12 +24,16 @@ from ..domain.geometry import Geometry
 from ..domain.stopping import Stop
 from ..infer.confidence import Confidence
 from ..io.atomic_files import remove_unfinished
+from ..io.digests import digest_of
 from ..io.image_endings import ITK_ENDINGS, image_ending
 from ..io.images import LABEL_MAP_DRAFT, read_case, write_label_map
 from ..io.locks import folder_lock
 from ..io.probability_files import ENDING
+from ..io.staged_folders import make_folder
+from ..postprocess.subset import values_of
 from ..preprocess.case import preprocess_case
 from ..quality.judgement import CaseQuality
+from .enough_memory import memory_warning
 from .failures import CASE_FAULTS, Failed, Failures
 from .inputs import Inputs, convert_series
 from .model import TrainedModel
@@ -38,7 +42,6 @@ from .predictions import (
     FileState,
     Prediction,
     Predictions,
-    digest_of,
     flag_of,
     now,
     provenance_of,
@@ -91,14 +94,31 @@ def predict_files(
 
     Raises:
         Cancelled: `should_stop` said so.
-        ProjectError: another process writes into the output folder.
+        UsageError: the model has no such structure, or this machine no such device; nothing is
+            made then.
+        ProjectError: the output folder cannot be made, or another process writes into it.
         SelfsegError: an image or the model cannot be used.
     """
+    _require_possible(model, job)
+    make_folder(job.output)
     with folder_lock(job.output, what="output folder", required=False, reporter=reporter):
         remove_unfinished(job.output, below=False)  # of a run that was killed
         for draft in job.output.glob(f"{LABEL_MAP_DRAFT}*"):
             shutil.rmtree(draft, ignore_errors=True)
         return _predict_files(model, job, reporter, should_stop, clock)
+
+
+def _require_possible(model: TrainedModel, job: Job) -> None:
+    """Refuses what cannot come to anything, before a file is written or a network read."""
+    values_of(job.options.structures, model.bundle.description.labels)
+    if model.backend == "onnx":
+        from ..infer.onnx_backend import pick_provider
+
+        pick_provider(job.device)
+    elif job.device not in ("auto", "cpu"):  # these are everywhere; PyTorch takes long to import
+        from ..network.devices import pick_device
+
+        pick_device(job.device)
 
 
 def _predict_files(
@@ -130,6 +150,8 @@ def _predict_files(
     try:
         if todo:
             strategy = load_strategy(model, job.options, device=job.device, reporter=reporter)
+            if (warning := memory_warning(strategy, todo)) is not None:
+                reporter(warning)
             _Run(
                 strategy, job, todo, notes, provenance, reporter, should_stop, clock, failures
             ).all()

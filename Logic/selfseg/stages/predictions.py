@@ -6,7 +6,6 @@ a case is left alone where its output is whole and came from the same images, mo
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from ..domain.dataset import CaseFiles
 from ..domain.errors import FileFormatError
 from ..domain.labels import LabelScheme
 from ..infer.confidence import Confidence
+from ..io.digests import digest_of
 from ..io.json_files import read_json, write_json
 from ..quality.judgement import CaseQuality
 from .model import TrainedModel
@@ -25,10 +25,17 @@ from .strategy import PredictOptions
 from .volumes import ML
 
 FILE = "predictions.json"
+UNREADABLE = "predictions.unreadable.json"
 SCHEMA = "selfseg.predictions/1"
 
 WRITE_EVERY = 5.0
-"""Seconds between two writings; what a crash loses is predicted again."""
+"""Seconds between two writings, at least; what a crash loses is predicted again."""
+
+WRITING_SHARE = 1 / 20
+"""Of the time, at most: the file grows with every case, and each writing is of all of it."""
+
+MOST_BYTES = 2**30
+"""Largest file that is read: about 750,000 cases of two structures."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +108,20 @@ class Predictions:
         """What the values of the label maps mean."""
         self.clock = clock
         self._written = clock()
+        self._next = WRITE_EVERY
         path = folder / FILE
         if path.is_file():
-            known = read_json(path, _File, schema=SCHEMA)
+            known = read_json(path, _File, schema=SCHEMA, max_bytes=MOST_BYTES)
             self.cases.update(known.cases)
             self.labels = known.labels
 
     @classmethod
     def of(cls, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Predictions:
-        """As the class, but a file that cannot be read is forgotten."""
+        """As the class, but a file that cannot be read is put aside, as `UNREADABLE`."""
         try:
             return cls(folder, clock=clock)
         except FileFormatError:
-            (folder / FILE).unlink(missing_ok=True)
+            (folder / FILE).replace(folder / UNREADABLE)
             return cls(folder, clock=clock)
 
     def holds(self, files: CaseFiles, provenance: Mapping[str, str]) -> bool:
@@ -131,16 +139,21 @@ class Predictions:
         return digest_of(self.folder / found.file) == found.sha256
 
     def add(self, identifier: str, prediction: Prediction) -> None:
-        """Keeps a case; on disk no later than `WRITE_EVERY` seconds and another case from now."""
+        """Keeps a case; on disk with the first case after `WRITE_EVERY` seconds.
+
+        Later where writing takes more than `WRITING_SHARE` of the time (many thousand cases).
+        """
         self.cases[identifier] = prediction
-        if self.clock() - self._written > WRITE_EVERY:
+        if self.clock() - self._written > self._next:
             self.write()
 
     def write(self) -> None:
         """Writes the file, all of it or what it was before."""
+        began = self.clock()
         cases = dict(sorted(self.cases.items()))
         write_json(self.folder / FILE, _File(cases, self.labels), schema=SCHEMA)
         self._written = self.clock()
+        self._next = max(WRITE_EVERY, (self._written - began) / WRITING_SHARE)
 
     def flagged(self, paths: Sequence[Path]) -> list[str]:
         """One line for each of these label maps that somebody should look at.
@@ -170,12 +183,6 @@ def states_of(files: CaseFiles) -> tuple[FileState, ...]:
         FileState(path.name, state.st_size, state.st_mtime_ns, str(path.absolute()))
         for path, state in found
     )
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def now() -> str:

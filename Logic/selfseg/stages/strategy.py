@@ -9,7 +9,7 @@ image -> [region: a first look, then only the part that matters]
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.probabilities import logits_of
 from ..domain.bundle import ModelBundle
-from ..domain.case import FloatArray, PreprocessedCase, PreprocessRecord, RawCase
+from ..domain.case import FloatArray, PreprocessedCase, RawCase
 from ..domain.events import Event, Notice, Progress, Reporter, silent
 from ..domain.labels import LabelScheme
 from ..domain.stopping import Stop, never
 from ..infer.cascade import previous_on_grid
-from ..infer.confidence import probabilities_of
 from ..infer.engine import TileOptions
-from ..infer.ensemble import KeptMaps, Vote, decide, kept_bytes, mean_probabilities
-from ..infer.probability_map import ProbabilityTaker, network_affine
+from ..infer.ensemble import KeptMaps, Vote, decide, kept_bytes
 from ..infer.restore import SlabTaker, native_restoration, restoration_bytes
-from ..io.probability_files import probability_file
 from ..postprocess.components import postprocess
 from ..postprocess.subset import keep_values, values_of
 from ..preprocess.case import preprocess_case
@@ -44,10 +40,9 @@ from .predict_options import PredictOptions
 from .quality_meter import QualityMeter
 from .region import box_of_limit, find_region, pasted, region_around
 from .segment import ScaledProgress, segment_image
+from .written_probabilities import WrittenProbabilities
 
-__all__ = [
-    "Outcome", "PredictOptions", "Strategy", "head_names", "load_strategy", "segment_with",
-]  # fmt: skip
+__all__ = ["Outcome", "PredictOptions", "Strategy", "load_strategy", "segment_with"]
 
 FEWEST_SLICES = 4
 """Along every axis, of an image that atlases are registered to."""
@@ -131,7 +126,10 @@ def segment_with(
         ModelError: the image does not fit the model.
         UsageError: the memory budget is too small.
     """
-    work = _Work(strategy, probabilities, reporter, should_stop)
+    written = None
+    if probabilities is not None:
+        written = WrittenProbabilities(probabilities, strategy.labels, strategy.temperature)
+    work = _Work(strategy, written, reporter, should_stop)
     decided = work.run(image)
     labels = postprocess(decided.labels, strategy.bundle.postprocessing, strategy.labels)
     labels = keep_values(labels, strategy.values)
@@ -150,7 +148,7 @@ class _Work:
     """One image on its way."""
 
     strategy: Strategy
-    probabilities: Path | None
+    probabilities: WrittenProbabilities | None
     reporter: Reporter
     should_stop: Stop
 
@@ -271,8 +269,8 @@ class _Work:
             takers.append(meter)
         with ExitStack() as open_files:
             if self.probabilities is not None:
-                write = open_files.enter_context(self.probability_file(record))
-                takers.append(ProbabilityTaker(write, labels, head, temperature))
+                taker = self.probabilities.taken_from(record, head)
+                takers.append(open_files.enter_context(taker))
             self.predict(turn, 0, takers, restoration_bytes(record, labels, turn.map_count))
         if meter is None:
             return Decided(native, native)
@@ -317,24 +315,12 @@ class _Work:
             native = decide(everyone, labels, should_stop=self.should_stop)
             del everyone
         if self.probabilities is not None:
-            self.write_mean(votes, self.probabilities)
+            self.probabilities.write_mean(votes, self.should_stop)
         if meter is None:
             return Decided(native, networks)
         del votes
         agreed += [turn.fold_dice(networks) for turn in later]
         return Decided(native, networks, meter, _mean_of(agreed))
-
-    def write_mean(self, votes: Sequence[Vote], path: Path) -> None:
-        """Writes what the networks say together, on the grid of the first."""
-        labels, temperature = self.strategy.labels, self.strategy.temperature
-        regions = labels.has_regions
-        with self.probability_file(votes[0].record) as write:
-            for plane in mean_probabilities(votes, labels, 1.0, self.should_stop):
-                if temperature == 1:
-                    write(plane)
-                else:
-                    logits = logits_of(plane, regions=regions)
-                    write(probabilities_of(logits, labels, temperature))
 
     def turn(self, case: PreprocessedCase, index: int) -> MemberCase:
         """The case before a member."""
@@ -354,19 +340,6 @@ class _Work:
             reporter=self.progress(index, stage=turn.voter.stage_count - 1),
         )
 
-    def probability_file(
-        self, record: PreprocessRecord
-    ) -> AbstractContextManager[Callable[[FloatArray], None]]:
-        """The file that takes the probabilities of a grid."""
-        assert self.probabilities is not None  # noqa: S101 - the callers have looked
-        return probability_file(
-            self.probabilities,
-            record.shape_after_resampling,
-            head_names(self.strategy.labels),
-            network_affine(record),
-            self.strategy.temperature,
-        )
-
     def without_progress(self, event: Event) -> None:
         """Tells what is worth a line: how far a first look is, is not."""
         if not isinstance(event, Progress):
@@ -379,12 +352,6 @@ class _Work:
         # All stages below the last are one call.
         width = max(1, counts[index] - 1) if stage == 0 else 1
         return ScaledProgress(self.reporter, before / sum(counts), width / sum(counts))
-
-
-def head_names(labels: LabelScheme) -> tuple[str, ...]:
-    """What the heads of the network stand for, in order."""
-    names = tuple(label.name for label in labels.foreground)
-    return names if labels.has_regions else ("background", *names)
 
 
 def _mean_of(found: Sequence[dict[str, float | None]]) -> dict[str, float | None]:

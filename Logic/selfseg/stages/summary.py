@@ -22,12 +22,14 @@ from ..arrays.probabilities import sigmoid, softmax
 from ..crossvalidate.splits import ALL
 from ..domain.bundle import Member
 from ..domain.dataset import CaseFiles, Dataset
-from ..domain.events import Reporter, StageFinished
+from ..domain.events import Reporter, StageFinished, silent
 from ..domain.plan import Plan
 from ..domain.quality import QualityModel
 from ..domain.selection import Selection
 from ..domain.wording import counted
 from ..evaluate.scores import CaseScores, Scores, read_case_scores, summarise_cases
+from ..io.datasets import find_cases, open_dataset
+from ..io.image_endings import ITK_ENDINGS
 from ..io.images import read_case, read_label_map
 from ..io.project import Project
 from ..io.selection_file import read_selection
@@ -46,6 +48,38 @@ from ..report.content import (
 from .calibrate import SAMPLES_FILE, calibration_of
 from .quality_files import quality_of, read_quality
 from .selected import SELECTION_FOLDER
+
+
+def report(
+    project: Path,
+    *,
+    test_images: Path | None = None,
+    test_scores: Scores | None = None,
+    plan_name: str | None = None,
+    reporter: Reporter = silent,
+) -> Path:
+    """Writes the project's report.html, on test cases where their scores are given.
+
+    Args:
+        project: the project folder.
+        test_images: folder of the images that were scored.
+        test_scores: their scores, as `evaluate` returns them; out-of-fold scores otherwise.
+        plan_name: the plan to report on; the first otherwise.
+        reporter: is told what happens.
+    """
+    home = Project.open(project)
+    data = open_dataset(home.dataset_folder)
+    chosen = home.read_plan(plan_name)
+    test_cases = (
+        ()
+        if test_images is None
+        else find_cases(
+            [test_images], len(chosen.description.channel_names), chosen.description.file_ending
+        )
+    )
+    return write_project_report(
+        home, data, chosen, test_cases=test_cases, test_scores=test_scores, reporter=reporter
+    )
 
 
 def write_project_report(
@@ -301,5 +335,6 @@ def _overlays(
 
 
 def _picture(channels: np.ndarray[Any, Any], dataset: Dataset) -> np.ndarray[Any, Any]:
-    colour = channels.shape[:2] == (3, 1) and dataset.description.file_ending not in (".nii.gz",)
+    # Three channels of a volume's format are no colours.
+    colour = channels.shape[:2] == (3, 1) and dataset.description.file_ending not in ITK_ENDINGS
     return np.moveaxis(channels, 0, -1) if colour else channels[0]

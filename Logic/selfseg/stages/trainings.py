@@ -10,7 +10,7 @@ from ..domain.events import Reporter
 from ..domain.plan import Plan
 from ..io.project import Project
 from . import budget, learn, measure, order, prepare
-from .folds import with_folds
+from .folds import require_fold, with_folds
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,16 @@ def gather(
         configurations: asked for by name; all that the plan recommends otherwise.
         folds: a number, "cv" or "all".
         how: processes and reporter.
+
+    Raises:
+        DatasetError: there is no such fold.
+        UsageError, PlanError: see `order.trainings_in_order`.
     """
     trainings = order.trainings_in_order(
         project, dataset, plan, configurations, folds, reporter=how.reporter
     )
+    for fold in dict.fromkeys(training.fold for training in trainings):
+        require_fold(project, dataset, fold)
     names = [training.configuration for training in trainings]
     prepare.preprocess_project(
         project, dataset, plan, names, workers=how.workers, reporter=how.reporter

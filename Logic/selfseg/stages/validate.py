@@ -29,6 +29,7 @@ from ..infer.engine import Backend
 from ..io.images import read_label_map
 from ..train.watch import composite_score
 from .fold import FoldRun
+from .folds import structures_of
 from .segment import CaseProgress, segment_case
 
 if TYPE_CHECKING:
@@ -170,11 +171,8 @@ def held_out_cases(run: FoldRun) -> tuple[str, ...]:
     The same cases every time. They must be left out of the training.
     """
     scheme = run.plan.description.labels
-    structures = {}
-    for case in run.stored(run.split.train):
-        found = {values for values, voxels in case.foreground.items() if len(voxels)}
-        structures[case.identifier] = {s.name for s in scheme.foreground if s.values in found}
-    return choose_hold_out(structures)
+    cases = run.stored(run.split.train)
+    return choose_hold_out({case.identifier: structures_of(case, scheme) for case in cases})
 
 
 def score_structures(

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..domain.errors import TrainingError
-from ..io.workers import _begin_worker, _single_threaded_children
+from ..io.workers import begin_worker, single_threaded_children
 
 Item = TypeVar("Item")
 
@@ -63,7 +63,7 @@ class MakingProcess(Generic[Item]):
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._order: bytes | None = order
         self._reaping = threading.Lock()
-        with _single_threaded_children(), _deaf_to_interrupts():
+        with single_threaded_children(), _deaf_to_interrupts():
             self._process.start()
         theirs.close()
 
@@ -159,7 +159,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 def _serve(connection: Connection) -> None:
     """The life of the process: numbers come in, items go out."""
-    _begin_worker()
+    begin_worker()
     make: Callable[[int], object] | None = None
     try:
         order = connection.recv_bytes()

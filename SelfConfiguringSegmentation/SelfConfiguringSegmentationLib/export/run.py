@@ -67,6 +67,13 @@ class SceneExport(ChildRun):
         on_event: EventTaker = lambda event: None,
         on_log: LineTaker = lambda line: None,
     ) -> None:
+        if not hasattr(segmentation_node, "GetSegmentation"):
+            raise UsageError(
+                _("this is no segmentation"),
+                expected=_("a segmentation node of the scene"),
+                found=type(segmentation_node).__name__,
+                cure=_("choose a segmentation"),
+            )
         self._node = segmentation_node
         self._settings = settings or ExportSettings()
         self._on_event = on_event

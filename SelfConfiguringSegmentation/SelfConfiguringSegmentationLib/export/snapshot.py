@@ -6,6 +6,7 @@ resampling and everything else is the child's work.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ STEP_BYTES = 8 * 2**20
 """Written between two looks at the clock: some 10 ms."""
 
 SAME = 1e-6
+
+MOST_TIMES, MOST_VOXELS = 8, 2**24
+"""Of a grid around all label maps: times the scan or the label maps, and voxels in any case."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +109,9 @@ def take_snapshot(segmentation_node: Any, volume_node: Any = None) -> Snapshot:
         segmentation.GetLayerDataObject(index, name)
         for index in range(segmentation.GetNumberOfLayers(name))
     ]
-    grid, layers, numbers = _on_common_grid(images)
-    segments = _segments(segmentation, name, numbers)
     reference = _reference(segmentation, volume_node)
+    grid, layers, numbers = _on_common_grid(images, 0 if reference is None else _size(reference))
+    segments = _segments(segmentation, name, numbers)
     if not layers:  # every segment is empty
         grid = reference or grid
         layers = (_empty_layer(),)
@@ -153,11 +157,20 @@ def _segments(segmentation: Any, name: str, numbers: dict[int, int]) -> tuple[Se
     return tuple(made)
 
 
-def _on_common_grid(images: list[Any]) -> tuple[Geometry, tuple[Layer, ...], dict[int, int]]:
+def _on_common_grid(
+    images: list[Any], scan_voxels: int
+) -> tuple[Geometry, tuple[Layer, ...], dict[int, int]]:
     """The smallest grid that holds all layers.
+
+    Args:
+        images: label maps.
+        scan_voxels: of the scan; 0 where it is not known.
 
     Returns:
         the grid; the layers that are not empty; and for the number of each its new number.
+
+    Raises:
+        ImageError: they lie so far apart that a grid around them would be far larger than they.
     """
     import slicer
 
@@ -169,6 +182,7 @@ def _on_common_grid(images: list[Any]) -> tuple[Geometry, tuple[Layer, ...], dic
     if not filled:
         return Geometry((1, 1, 1), (1.0, 1.0, 1.0)), (), {}
     first = next(iter(filled.values()))
+    _require_near(first, list(filled.values()), scan_voxels)
     aligned = {
         index: image if _same_axes(first, image) else _resampled(image, first)
         for index, image in filled.items()
@@ -184,6 +198,39 @@ def _on_common_grid(images: list[Any]) -> tuple[Geometry, tuple[Layer, ...], dic
         x, y, z = (extent[2 * axis] - low[axis] for axis in range(3))
         layers.append(Layer(_voxels(image), (z, y, x)))
     return grid, tuple(layers), {index: number for number, index in enumerate(filled)}
+
+
+def _require_near(first: Any, images: list[Any], scan_voxels: int) -> None:
+    """Looks before anything is resampled, which would take all memory."""
+    import numpy as np
+    import slicer
+
+    to_world = slicer.util.arrayFromVTKMatrix(_matrix(first))
+    grid_of_matrix(to_world, first.GetDimensions())  # it can be inverted
+    to_first = np.linalg.inv(to_world)
+    corners = []
+    for image in images:
+        extent = image.GetExtent()
+        to_world = slicer.util.arrayFromVTKMatrix(_matrix(image))
+        corners += [
+            to_first @ to_world @ (*corner, 1.0)
+            for corner in itertools.product(extent[:2], extent[2:4], extent[4:])
+        ]
+    sizes = np.ptp(np.array(corners)[:, :3], axis=0) + 1
+    found = float(np.prod(sizes))
+    usual = max(scan_voxels, sum(image.GetNumberOfPoints() for image in images))
+    if not found <= max(MOST_TIMES * usual, MOST_VOXELS):
+        raise ImageError(
+            _("the label maps of this segmentation lie far apart"),
+            expected=_("segments on one scan"),
+            found=_("{count:.0f} million voxels around all of them").format(count=found / 1e6),
+            cure=_("remove the segment that lies elsewhere, or export it by itself"),
+        )
+
+
+def _size(grid: Geometry) -> int:
+    depth, height, width = grid.shape
+    return depth * height * width
 
 
 def _voxels(image: Any) -> Any:

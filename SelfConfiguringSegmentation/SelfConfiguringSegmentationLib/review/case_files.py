@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from selfseg.domain.errors import ImageError
 from selfseg.domain.geometry import SLICE_SPACING_2D, Geometry
+from selfseg.io.digests import digest_of
 from selfseg.io.seg_nrrd_header import ENDING as SEGMENTATION_ENDING
 from selfseg.review.cases import ReviewCase
 
@@ -131,12 +131,6 @@ def read_segmentation(path: Path, described: Description | None) -> Segments:
             path=path,
         )
     return segments_of_labels(channels[0], grid, described)
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> tuple[Any, Geometry]:

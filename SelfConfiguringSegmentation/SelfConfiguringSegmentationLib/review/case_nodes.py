@@ -97,7 +97,7 @@ class CaseNodes:
             key = "" if image is None else image.GetAddressAsString("")
             value = segment.GetLabelValue()
             if key not in known:
-                voxels = self._voxels(identifier, image, grid)
+                voxels = self._voxels(image, grid)
                 if voxels is None:  # resampled, for this segment alone
                     key, value = f"{key} {identifier}", 1
                     voxels = self._resampled(identifier)
@@ -163,7 +163,7 @@ class CaseNodes:
             )
         return node
 
-    def _voxels(self, identifier: str, image: Any, grid: Geometry) -> Any:
+    def _voxels(self, image: Any, grid: Geometry) -> Any:
         """A layer on the whole grid, None where it has to be resampled for each segment."""
         import numpy as np
         from vtk.util.numpy_support import vtk_to_numpy

@@ -22,6 +22,7 @@ from . import saving
 from .background import Background
 from .case_files import LoadedCase, load_case
 from .desk import Desk, OnDesk, SceneCase
+from .draft_keeper import DraftKeeper
 from .folder import OpenFolder, TrainingSet, open_folder, training_set
 from .view import Filter, Listing, State, View, details_text, view_of
 
@@ -59,6 +60,9 @@ class ReviewPresenter:
         self._case = OnDesk(desk, clock)
         self._software = software
         self._ask = ask
+        self._drafts = DraftKeeper(
+            self._case, self._start, ask=ask, kept=self._draft_kept, fail=self._fail
+        )
         self._models = models or ModelList()
         self._on_change = on_change
         self._on_trainable = on_trainable
@@ -67,7 +71,7 @@ class ReviewPresenter:
         self._opened: OpenFolder | None = None
         self._listing = Listing()
         self._work = Background()
-        self._closing = self._autosaving = False
+        self._closing = False
         self._notice, self._failed = _("Choose a folder of segmentations and open it."), False
 
     @property
@@ -98,7 +102,7 @@ class ReviewPresenter:
                 edited=self._case.edited,
                 reviewer=self._reviewer,
                 doing=self._work.doing,
-                autosaving=self._autosaving,
+                autosaving=self._drafts.autosaving,
                 notice=self._notice,
                 failed=self._failed,
                 previous=self._listing.neighbour(opened, self._case.identifier, -1),
@@ -266,7 +270,7 @@ class ReviewPresenter:
         self._case.look()
         if self.busy:
             return False
-        self._notice, self._failed, self._autosaving = "", False, False
+        self._notice, self._failed, self._drafts.autosaving = "", False, False
         return True
 
     def _open(self, folder: Path, images: Path | None, model: str) -> None:
@@ -333,38 +337,12 @@ class ReviewPresenter:
             then()
 
     def _save_draft(self, then: Callable[[], None], *, autosave: bool = False) -> None:
-        opened, case, who, edits = (
-            self._opened,
-            self._case.identifier,
-            self._reviewer,
-            self._case.edits,
-        )
-        shown = self._case.segments()
-        if opened is None or shown is None:
-            then()
-            return
-        self._case.saving()
+        folder = None if self._opened is None else self._opened.folder
+        self._drafts.keep(folder, self._reviewer, then, autosave=autosave)
 
-        def saved(path: Path) -> None:
-            self._case.saved(edits)
-            if self._opened is not None:
-                self._opened = self._opened.with_draft(case)
-            then()
-
-        def failed(error: SelfsegError) -> None:
-            self._fail(error)
-            question = _("The edits of {case} cannot be kept: {reason}. Leave, and lose them?")
-            if not autosave and self._ask(question.format(case=case, reason=error.what)):
-                then()
-
-        self._autosaving = autosave
-        self._start(
-            _("Keeping the edits of {case} ...").format(case=case),
-            lambda: saving.save_draft(opened.folder, case, shown, who),
-            saved,
-            failed,
-            writes=True,
-        )
+    def _draft_kept(self, case: str) -> None:
+        if self._opened is not None:
+            self._opened = self._opened.with_draft(case)
 
     def _write_scene(self, folder: Path, left: list[Callable[[], SceneCase]]) -> None:
         """Writes one case after the other, so that only one is in memory twice."""

@@ -24,13 +24,14 @@ from typing import Any
 from selfseg.domain.errors import ProjectError
 from selfseg.domain.geometry import Geometry
 from selfseg.io.atomic_files import written_atomically
+from selfseg.io.digests import digest_of
 from selfseg.io.seg_nrrd_header import ENDING as SEGMENTATION_ENDING
 from selfseg.review.cases import IMAGE_FOLDER, ReviewCase
 from selfseg.review.decisions import Decision
 from selfseg.review.log import ReviewLog
 from selfseg.review.tables import REVIEWED_FOLDER
 
-from .case_files import LoadedCase, digest_of
+from .case_files import LoadedCase
 from .seg_nrrd import write_segments
 from .segments import Segments, changed_structures, check_exclusive
 

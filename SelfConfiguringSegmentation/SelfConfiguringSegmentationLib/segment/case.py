@@ -12,7 +12,7 @@ from selfseg.domain.geometry import Geometry, VoxelRanges
 from selfseg.serve.messages import Grid
 
 from ..models import Model
-from ..scene import GEOMETRY_TOLERANCE, volume_grid
+from ..scene import GEOMETRY_TOLERANCE, require_scan, volume_grid
 from .exchange import write_arrays
 from .placing import matrix_of
 from .segments import NewSegment, make_segments, read_slabs
@@ -59,6 +59,8 @@ def check_volumes(model: Model, volume_nodes: Sequence[Any]) -> Geometry:
         ModelError: the model takes another number of channels.
         ImageError: an unusable volume, or volumes on different grids.
     """
+    for node in volume_nodes:
+        require_scan(node)
     found = channel_count(volume_nodes)
     if found != len(model.channel_names):
         raise ModelError(

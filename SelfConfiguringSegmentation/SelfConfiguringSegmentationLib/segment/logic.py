@@ -56,7 +56,8 @@ class SegmentLogic:
         """Starts a run; see `SegmentationRun` and `SequenceRun`."""
         chosen = self.find(model)
         settings = settings or SegmentationSettings()
-        nodes = list(volume_nodes) if isinstance(volume_nodes, Sequence) else [volume_nodes]
+        several = isinstance(volume_nodes, Sequence) and not isinstance(volume_nodes, str)
+        nodes = list(volume_nodes) if several else [volume_nodes]
         if all_frames:
             return SequenceRun(
                 nodes,

@@ -7,10 +7,49 @@ from typing import Any
 
 from selfseg.domain.errors import ImageError
 from selfseg.domain.geometry import Geometry
+from selfseg.domain.labels import LabelScheme
 
 from ..scene import GEOMETRY_TOLERANCE, labelmap_name, volume_grid
-from ..transforms import matrix_between
-from .segments import NewSegment
+from ..transforms import matrix_between, require_invertible
+from .segments import NewSegment, make_segments, slabs_of
+from .steps import to_the_end
+
+
+def add_segmentation(
+    labels: Any,
+    scheme: LabelScheme,
+    volume_node: Any,
+    *,
+    segmentation_node: Any = None,
+    name: str = "",
+    algorithm_name: str = "",
+    closed_surface: bool = False,
+) -> Any:
+    """Makes a segmentation node from a label map (Z, Y, X) on the volume's grid, at once.
+
+    See `make_segments` and `place_segments` for the arguments. `closed_surface` makes surfaces
+    too, for the 3D view.
+
+    Raises:
+        ImageError: the label map does not fit the volume.
+        ModelError: the label map holds a value that the scheme does not know.
+    """
+    shape = volume_grid(volume_node).shape
+    if labels.shape != shape:
+        raise ImageError(
+            "the label map does not fit the volume",
+            expected=f"{shape} voxels (Z, Y, X)",
+            found=str(labels.shape),
+            cure="segment again without changing the volume meanwhile",
+        )
+    steps = make_segments(
+        slabs_of(labels), shape, scheme, matrix_of(volume_node), algorithm_name=algorithm_name
+    )
+    segments = to_the_end(steps)
+    node = place_segments(segments, volume_node, segmentation_node=segmentation_node, name=name)
+    if closed_surface:
+        node.CreateClosedSurfaceRepresentation()
+    return node
 
 
 def place_segments(
@@ -121,6 +160,8 @@ def _move_to(segments: Sequence[NewSegment], volume_node: Any, segmentation_node
     ours = volume_node.GetParentTransformNode()
     if theirs is ours:
         return
+    require_invertible(volume_node, ours)
+    require_invertible(segmentation_node, theirs)
     between = matrix_between(ours, theirs)
     if between is None:
         raise ImageError(

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from ..model_list import ModelEntry
 from ..models import Model
-from ..running import Run, Running, RunPresenter
+from ..running import Run, Running, RunPresenter, duration
 from .view import (
     ChannelRow,
     Choices,
@@ -224,7 +224,7 @@ class _Stages(Running):
     def _progress(self, event: Mapping[str, Any], percent: int) -> str:
         left = event.get("eta_seconds")
         return f"{_stage(event['stage'])}: {percent}%" + (
-            _(", {time} left").format(time=_duration(left)) if left else ""
+            _(", {time} left").format(time=duration(left)) if left else ""
         )
 
     def _take_other(self, event: Mapping[str, Any]) -> None:
@@ -234,7 +234,7 @@ class _Stages(Running):
             self.status = f"{_stage(event['stage'])} ..."
             self.log(self.status)
         elif kind == "stage_finished":
-            self.log(f"{event['stage']}: {_duration(event.get('seconds', 0.0))}")
+            self.log(f"{event['stage']}: {duration(event.get('seconds', 0.0))}")
         elif kind == "notice":
             self.log(f"{event.get('level', 'info')}: {event['text']}")
 
@@ -249,8 +249,3 @@ def _stage(name: str) -> str:
         "surfaces": _("Making surfaces"),
     }
     return known.get(name, name)
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"

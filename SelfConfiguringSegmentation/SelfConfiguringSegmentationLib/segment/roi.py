@@ -9,6 +9,7 @@ from selfseg.domain.errors import ImageError
 from selfseg.domain.geometry import VoxelRanges
 
 from ..scene import volume_grid
+from ..transforms import require_invertible
 
 
 def voxel_box(roi_node: Any, volume_node: Any) -> VoxelRanges:
@@ -18,12 +19,16 @@ def voxel_box(roi_node: Any, volume_node: Any) -> VoxelRanges:
     that is tilted against the image is enclosed.
 
     Raises:
-        ImageError: the region lies outside of the image, or has no size.
+        ImageError: the region lies outside of the image, has no size, or a transform cannot be
+            inverted.
     """
     import numpy as np
     import slicer
     import vtk
 
+    shape = volume_grid(volume_node).shape
+    require_invertible(roi_node, roi_node.GetParentTransformNode())
+    require_invertible(volume_node, volume_node.GetParentTransformNode())
     to_local = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
         roi_node.GetParentTransformNode(), volume_node.GetParentTransformNode(), to_local
@@ -41,7 +46,13 @@ def voxel_box(roi_node: Any, volume_node: Any) -> VoxelRanges:
         local = to_local.TransformPoint(corner)
         corners.append(ras_to_ijk.MultiplyPoint((*local, 1.0))[:3])
     low, high = np.min(corners, axis=0), np.max(corners, axis=0)
-    shape = volume_grid(volume_node).shape
+    if not np.isfinite((low, high)).all():
+        raise ImageError(
+            f"the region {roi_node.GetName()!r} has no valid place",
+            expected="a centre and a size in mm",
+            found=f"{tuple(centre)}, {tuple(size)}",
+            cure="place the region again, or choose none",
+        )
     # A voxel's centre on the region's face belongs to it, whatever the last bits say.
     first = np.maximum(np.ceil(low[::-1] - 1e-6), 0).astype(int)
     stop = np.minimum(np.floor(high[::-1] + 1e-6) + 1, shape).astype(int)

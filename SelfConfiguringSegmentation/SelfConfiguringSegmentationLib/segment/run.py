@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,20 +9,17 @@ from selfseg.domain.errors import Cancelled, ImageError, SelfsegError
 
 from ..jobs import ProcessStarter
 from ..models import Model
-from .case import CaseResult, EventTaker, check_volumes, segment_case
-from .exchange import make_folder, voxel_bytes
+from .case import CaseResult, EventTaker, check_volumes
 from .placing import check_unchanged, place_segments
 from .roi import voxel_box
 from .settings import SegmentationSettings
-from .steps import SteppedRun, Steps
+from .steps import Steps
 from .surfaces import add_surfaces
 from .worker import SegmentationWorker
-
-PREFIX = "SelfConfiguringSegmentation."
-"""Of the attributes of segmentation nodes that say where they come from and what they are worth."""
+from .worker_run import WorkerRun, attributes_of
 
 
-class SegmentationRun(SteppedRun):
+class SegmentationRun(WorkerRun):
     """Volumes go to the worker, its label map becomes a segmentation.
 
     The scene is touched only where everything went well. Surfaces for the 3D view come after
@@ -62,30 +57,21 @@ class SegmentationRun(SteppedRun):
         on_log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._volumes = tuple(volume_nodes)
-        self._model = model
-        self._worker = worker
-        self._settings = settings or SegmentationSettings()
         self._output = segmentation_node
         self._add = add
         self._surfaces = surfaces
-        self._on_event = on_event
-        self._on_log = on_log
-        self._cancelled = False
-        self.case: CaseResult | None = None
-        """What is known of the result, once there is one."""
         self._grid = check_volumes(model, self._volumes)
         self._limit = None if roi_node is None else voxel_box(roi_node, self._volumes[0])
-        self._folder = make_folder(voxel_bytes(self._volumes))
-        worker.on_log = on_log
         super().__init__(
-            self._work(), clean_up=lambda: shutil.rmtree(self._folder, ignore_errors=True)
+            self._volumes,
+            model,
+            worker=worker,
+            settings=settings,
+            on_event=on_event,
+            on_log=on_log,
         )
 
-    def cancel(self) -> None:
-        """Asks for a stop; go on polling."""
-        self._cancelled = True
-
-    def _should_stop(self) -> bool:
+    def _check_scene(self) -> None:
         if self._volumes[0].GetScene() is None:
             raise ImageError(
                 "the volume is no longer in the scene",
@@ -93,19 +79,9 @@ class SegmentationRun(SteppedRun):
                 found="it was removed, or the scene was closed",
                 cure="load the volume and segment again",
             )
-        return self._cancelled
 
     def _work(self) -> Steps[Any]:
-        result = yield from segment_case(
-            self._volumes,
-            self._model,
-            self._settings,
-            self._worker,
-            self._folder,
-            limit=self._limit,
-            on_event=self._on_event,
-            should_stop=self._should_stop,
-        )
+        result = yield from self._segment(self._volumes, self._limit, self._on_event)
         if self._should_stop():
             raise Cancelled("stopped; the scene is unchanged")
         check_unchanged(self._volumes[0], self._grid)
@@ -142,15 +118,3 @@ class SegmentationRun(SteppedRun):
         # Segments do not tell their segmentation; the 3D view listens to it.
         segmentation = node.GetSegmentation()
         segmentation.InvokeEvent(segmentation.ContainedRepresentationNamesModified)
-
-
-def attributes_of(model: Model, result: CaseResult) -> dict[str, str]:
-    """What a segmentation node remembers of its making, by name."""
-    found = {
-        f"{PREFIX}Model": model.title,
-        f"{PREFIX}Provenance": json.dumps(dict(result.provenance)),
-        f"{PREFIX}Flagged": "1" if result.reasons else "0",
-    }
-    if result.quality is not None:
-        found[f"{PREFIX}Quality"] = json.dumps(dict(result.quality))
-    return found

@@ -6,7 +6,6 @@ shows the frame of the moment.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +13,13 @@ from typing import Any
 from selfseg.domain.errors import Cancelled, ImageError
 
 from ..models import Model
-from .case import CaseResult, EventTaker, check_volumes, segment_case
-from .exchange import make_folder, voxel_bytes
+from ..scene import require_scan
+from .case import EventTaker, check_volumes
 from .placing import fill
-from .run import attributes_of
 from .settings import SegmentationSettings
-from .steps import WORKING, SteppedRun, Steps
+from .steps import WORKING, Steps
 from .worker import SegmentationWorker
+from .worker_run import WorkerRun, attributes_of
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,8 @@ def frames_of(volume_nodes: Sequence[Any]) -> Frames:
     Raises:
         ImageError: the first volume shows no sequence, or a channel lacks a frame.
     """
+    for node in volume_nodes:
+        require_scan(node)
     first = volume_nodes[0]
     browser = browser_of(first)
     if browser is None:
@@ -81,7 +82,7 @@ def frames_of(volume_nodes: Sequence[Any]) -> Frames:
     return Frames(browser, master, values, tuple(rows))
 
 
-class SequenceRun(SteppedRun):
+class SequenceRun(WorkerRun):
     """Segments every frame; the scene is touched when the last one is done.
 
     Args:
@@ -110,27 +111,19 @@ class SequenceRun(SteppedRun):
     ) -> None:
         self._proxy = volume_nodes[0]
         self._frames = frames_of(volume_nodes)
-        self._model = model
-        self._worker = worker
-        self._settings = settings or SegmentationSettings()
         self._limit_of = limit_of
-        self._on_event = on_event
-        self._cancelled = False
-        self.case: CaseResult | None = None
-        """What is known of the frame that most needs a look."""
         for row in self._frames.volumes:
             check_volumes(model, row)
-        self._folder = make_folder(voxel_bytes(self._frames.volumes[0]))
-        worker.on_log = on_log
         super().__init__(
-            self._work(), clean_up=lambda: shutil.rmtree(self._folder, ignore_errors=True)
+            self._frames.volumes[0],
+            model,
+            worker=worker,
+            settings=settings,
+            on_event=on_event,
+            on_log=on_log,
         )
 
-    def cancel(self) -> None:
-        """Asks for a stop; go on polling."""
-        self._cancelled = True
-
-    def _should_stop(self) -> bool:
+    def _check_scene(self) -> None:
         if self._proxy.GetScene() is None or self._frames.browser.GetScene() is None:
             raise ImageError(
                 "the sequence is no longer in the scene",
@@ -138,7 +131,6 @@ class SequenceRun(SteppedRun):
                 found="it was removed, or the scene was closed",
                 cure="load it and segment again",
             )
-        return self._cancelled
 
     def _work(self) -> Steps[Any]:
         import slicer
@@ -147,16 +139,7 @@ class SequenceRun(SteppedRun):
         made = []
         for number, row in enumerate(frames.volumes):
             limit = self._limit_of(row[0])
-            result = yield from segment_case(
-                row,
-                self._model,
-                self._settings,
-                self._worker,
-                self._folder,
-                limit=limit,
-                on_event=self._scaled(number),
-                should_stop=self._should_stop,
-            )
+            result = yield from self._segment(row, limit, self._scaled(number))
             node = slicer.vtkMRMLSegmentationNode()
             node.SetName(f"{self._proxy.GetName()} segmentation")
             node.SetReferenceImageGeometryParameterFromVolumeNode(row[0])

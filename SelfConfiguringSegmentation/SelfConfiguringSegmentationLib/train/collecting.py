@@ -92,7 +92,7 @@ class SurveyRun(ChildRun):
             self._cases = _scene_cases(sources, scene, choices)
             pairs = [case.pair for case in self._cases if case.problem is None]
             self._channels = choices.channels or default_channels(pairs)
-            words = _source_words(sources, self._cases, choices, self._channels, self._folder)
+            words = _source_words(sources, self._cases, self._channels, self._folder)
             if words:
                 sent = _without_own(choices, self._cases)
                 arguments = ["collect", *words, "--dry-run", *sent.words()]
@@ -171,6 +171,7 @@ class CollectRun(ChildRun):
         if self._cases:
             words.append(str(scratch / COLLECTION_FILE))
         kept = _without_own(choices, found.scene_cases, choices.excluded)
+        kept = _still_there(kept, found.survey)
         super().__init__(
             ["collect", *words, "-o", str(dataset), "--skip-problems", *kept.words()],
             start=start,
@@ -233,7 +234,6 @@ def _scene_cases(sources: Sequence[Source], scene: Any, choices: Choices) -> tup
 def _source_words(
     sources: Sequence[Source],
     cases: Sequence[SceneCase],
-    choices: Choices,
     channels: Sequence[str],
     folder: Path,
 ) -> list[str]:
@@ -250,6 +250,19 @@ def _without_own(
     """The choices without the names of cases that are not handed over: nobody would know them."""
     own = {c.pair.case for c in cases if c.problem is not None or c.pair.case in left_out}
     return replace(choices, excluded=choices.excluded - own)
+
+
+def _still_there(choices: Choices, survey: Survey) -> Choices:
+    """The choices without names that went with a source: to write, `collect` wants known ones."""
+    cases = {row.case for row in survey.rows}
+    structures = {structure.name for structure in survey.structures}
+    wanted = tuple(name for name in choices.structures if name in structures)
+    # None at all would mean every structure.
+    return replace(
+        choices,
+        excluded=choices.excluded & cases,
+        structures=wanted or choices.structures,
+    )
 
 
 def _problem_row(case: SceneCase) -> Row:

@@ -36,7 +36,7 @@ class KnownTrainings:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             entries = content["trainings"] if content["schema"] == SCHEMA else []
             found = [KnownTraining(Path(e["folder"]), bool(e.get("told"))) for e in entries]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, AttributeError):
             return []
         return [known for known in found if (known.folder / "training.json").is_file()]
 

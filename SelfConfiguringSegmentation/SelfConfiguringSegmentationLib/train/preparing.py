@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from selfseg.domain.errors import SelfsegError
 
 from ..child_run import ChildRun, EventTaker, LineTaker
@@ -127,7 +129,16 @@ class PrepareRun:
         self._settings = settings
         self._talk = {"start": start, "on_event": on_event, "on_log": on_log}
         place = TrainingFolder(settings.folder)
-        settings.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SelfsegError(
+                _("the folder of the training cannot be made"),
+                expected=_("a place with the right to write"),
+                found=error.strerror or str(error),
+                cure=_("choose another folder"),
+                path=settings.folder,
+            ) from error
         self._collect: CollectRun | None = CollectRun(
             sources,
             found,

@@ -93,14 +93,14 @@ class TrainingProgress:
             event: as it stands in the file.
             seen_at: seconds since 1970 when the file was last written.
         """
-        kind = event.get("event")
+        kind, moment = event.get("event"), float(event.get("time") or seen_at)
         reaction = _REACTIONS.get(str(kind))
         if kind == "run_started" and self.began is not None and self.status is None:
             # The run before was killed and could not say when it ended.
             self._used_before += max(0.0, self._last_time - float(self.began.get("time") or 0.0))
         if reaction is not None:
             reaction(self, event)
-        self._last_time = min(seen_at, float(event.get("time") or seen_at))
+        self._last_time = min(seen_at, moment)
 
     def in_words(self) -> str:
         """One line about the present state."""

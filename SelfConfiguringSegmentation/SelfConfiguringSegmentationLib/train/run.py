@@ -131,7 +131,7 @@ class TrainRun:
         if self._error is not None:
             raise self._error
         if self.training is None:
-            raise SelfsegError("the training has not begun")
+            raise SelfsegError("the training has not begun", cure="poll until it is over")
         return self.training.result()
 
     def _next(self, run: Run) -> None:

@@ -18,8 +18,8 @@ from slicer.i18n import tr as _
 from selfseg.domain.errors import ImageError
 from selfseg.domain.geometry import Geometry
 
-from ..scene import grid_of_matrix, labelmap_name, tag_of, volume_grid
-from ..transforms import matrix_between
+from ..scene import grid_of_matrix, labelmap_name, require_scan, tag_of, volume_grid
+from ..transforms import matrix_between, require_invertible
 from .pairing import Pair, Problem
 
 COLLECTION_FILE = "collection.json"
@@ -62,7 +62,12 @@ def check_case(pair: Pair) -> SceneCase:
         )
     try:
         for node in pair.images:
+            require_scan(node)
             volume_grid(node)
+        for node in (*pair.images, pair.segmentation):
+            require_invertible(node, node.GetParentTransformNode())
+        for layer, _ids in _layers(segmentation):
+            _layer_grid(layer)
     except ImageError as error:
         return SceneCase(pair, Problem("unreadable", error.what, error.cure))
     return SceneCase(pair)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from selfseg.domain.errors import Cancelled, SelfsegError
 
 from . import training_folder
@@ -54,10 +56,11 @@ class Training:
         self.description = description
         self.progress = TrainingProgress(on_log)
         self._launch = launch
-        self._on_event = on_event
+        self._on_event, self._on_log = on_event, on_log
         self._clock = clock
         self._reader = ProgressReader(self.place.progress_file)
         self._process: subprocess.Popen[bytes] | None = None
+        self._damage_told = False
         self._runs_before = 0
         self._runs = 0
 
@@ -129,11 +132,24 @@ class Training:
             seen_at = self._clock()
         events = self._reader.read()
         for event in events:
+            try:
+                self.progress.take(event, seen_at=seen_at)
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+                self._tell_damage()
+                continue
             self._runs += event["event"] == "run_started"
-            self.progress.take(event, seen_at=seen_at)
             self._on_event(event)
         # Events may say that it runs: then, and while there are more, the next call decides.
         return ended and not events and self.is_read
+
+    def _tell_damage(self) -> None:
+        if not self._damage_told:
+            self._damage_told = True
+            self._on_log(
+                _("the progress file {path} is damaged: some of its lines are left out").format(
+                    path=self.place.progress_file
+                )
+            )
 
     def read_all(self) -> None:
         """Takes everything that is in the file."""

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
@@ -20,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from selfseg.domain.events import as_event
 
 from ..jobs import own_group, slicer_python
 from ..paths import logic_folder
@@ -111,7 +112,7 @@ def read_description(place: TrainingFolder) -> Description | None:
             tuple(map(str, content["arguments"])),
             None if seconds is None else float(seconds),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -195,7 +196,7 @@ def is_alive(place: TrainingFolder, began: Mapping[str, Any] | None, now: float)
             os.kill(int(began["process"]), 0)
         except ProcessLookupError:
             return False
-        except (PermissionError, ValueError, KeyError):
+        except (PermissionError, ValueError, KeyError, TypeError, OverflowError):
             return True
     return True
 
@@ -231,10 +232,9 @@ class ProgressReader:
         for index, line in enumerate(lines):
             if line.startswith(_ITERATION) and index != last:
                 continue
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict) and "event" in event:
-                    events.append(event)
+            event = as_event(line.decode("utf-8", "replace"))
+            if event is not None:
+                events.append(event)
         return events
 
 

@@ -9,7 +9,8 @@ from selfseg.arrays.lesions import count_lesions
 from selfseg.arrays.surface import surface_distances
 from selfseg.domain.errors import DatasetError
 from selfseg.domain.labels import Label, LabelScheme
-from selfseg.evaluate.case import METRIC_NAMES, OVERLAP_NAMES, absent, measure_case, score_case
+from selfseg.evaluate.case import absent, measure_case, score_case
+from selfseg.evaluate.metrics import COUNT_NAMES, METRIC_NAMES, OVERLAP_NAMES
 
 LABELS = LabelScheme((Label("a", (1,)), Label("b", (2,)), Label("c", (9,))))
 REGIONS = LabelScheme((Label("whole", (1, 2)), Label("core", (2,))), (1, 2), ignore=3)
@@ -43,6 +44,8 @@ def test_every_structure_is_measured_as_if_it_were_alone(
         expected = {
             "Dice": 2 * (a & b).sum() / (a.sum() + b.sum()) if (a | b).any() else None,
             "IoU": (a & b).sum() / (a | b).sum() if (a | b).any() else None,
+            "Precision": (a & b).sum() / b.sum() if b.any() else None,
+            "Recall": (a & b).sum() / a.sum() if a.any() else None,
             "FP": (b & ~a).sum(),
             "FN": (a & ~b).sum(),
             "TP": (a & b).sum(),
@@ -91,7 +94,8 @@ def test_a_structure_in_neither_map_has_no_values() -> None:
     nothing = np.zeros((2, 3, 4), np.uint8)
     found = score_case(nothing, nothing, LABELS, (1.0, 1.0, 1.0))
     assert found["9"] == absent(METRIC_NAMES)
-    assert {name for name, value in found["9"].items() if value is not None} == {
+    assert {name for name, value in found["9"].items() if value is not None} == set(COUNT_NAMES)
+    assert set(COUNT_NAMES) == {
         "FP", "FN", "TP", "n_pred", "n_ref", "n_lesions_pred", "n_lesions_ref"
     }  # fmt: skip
 

@@ -11,7 +11,7 @@ from selfseg.domain.events import Event, Notice, Progress
 from selfseg.domain.geometry import Geometry
 from selfseg.domain.labels import Label, LabelScheme
 from selfseg.evaluate import scores as scores_module
-from selfseg.evaluate.case import METRIC_NAMES, OVERLAP_NAMES
+from selfseg.evaluate.metrics import METRIC_NAMES, OVERLAP_NAMES, PEER_NAMES
 from selfseg.evaluate.results import CaseScores, read_case_scores, summarise_cases
 from selfseg.evaluate.scores import evaluate_files, evaluate_folders
 from selfseg.io.images import write_label_map
@@ -49,6 +49,8 @@ def test_known_numbers(folders: tuple[Path, Path]) -> None:
     assert overlap == {
         "Dice": pytest.approx(4 / 6),
         "IoU": pytest.approx(2 / 4),
+        "Precision": pytest.approx(2 / 3),
+        "Recall": pytest.approx(2 / 3),
         "FP": 1,
         "FN": 1,
         "TP": 2,
@@ -131,14 +133,14 @@ def test_scores_can_be_read_again(folders: tuple[Path, Path], tmp_path: Path) ->
         case.pop("confusion")
         case.pop("surface_tolerance_mm")
         case["metrics"] = {
-            key: {n: float("nan") if m[n] is None else m[n] for n in OVERLAP_NAMES}
+            key: {n: float("nan") if m[n] is None else m[n] for n in PEER_NAMES}
             for key, m in case["metrics"].items()
         }
     path.write_text(json.dumps(content))
     assert read_case_scores(path)[1].metrics["2"]["Dice"] is None
     plain = summarise_cases(read_case_scores(path))
     assert plain.mean_foreground() == scores.mean_foreground()
-    assert plain.metric_names == OVERLAP_NAMES
+    assert plain.metric_names == PEER_NAMES
     assert plain.mean_foreground("HD95") is None
     path.write_text('{"metric_per_case": [{"metrics": 3}]}')
     with pytest.raises(FileFormatError, match="no score file"):

@@ -187,6 +187,19 @@ def test_a_missing_slice_is_no_volume(tmp_path: Path) -> None:
         read_series(found)
 
 
+def test_slices_under_a_tilted_gantry_are_no_volume(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "tilted", np.zeros(SHAPE, np.int16))
+    for path in files:
+        header = pydicom.dcmread(path)
+        x, y, z = map(float, header.ImagePositionPatient)
+        header.ImagePositionPatient = [x, y + 0.2 * (z + 30), z]
+        header.save_as(path)
+    (found,) = find_series(tmp_path)
+    for read in (lambda: read_series(found), lambda: read_source(files)):
+        with pytest.raises(ImageError, match="gantry was tilted"):
+            read()
+
+
 def test_a_series_is_read_where_it_lies(series: Path) -> None:
     (found,) = find_series(series.parent)
     assert found.name == "scan"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from selfseg.launch.logs import LogReader, as_event, end_of_log, log_path
+from selfseg.domain.events import as_event
+from selfseg.launch.logs import LogReader, end_of_log, log_path
 
 
 def test_lines_are_read_once_and_only_when_complete(tmp_path: Path) -> None:

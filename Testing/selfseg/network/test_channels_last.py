@@ -12,6 +12,7 @@ from selfseg.network.channels_last import (
     computes_in_bfloat16,
     order_weights,
     single_channel_convolution,
+    upsample,
 )
 from selfseg.network.unet import UNet, build_network
 
@@ -119,6 +120,34 @@ def test_network_in_bfloat16_is_near_single_precision(
         if parameter.ndim > 1:
             a, b = parameter.grad.flatten(), wanted[name].flatten()
             assert float(functional.cosine_similarity(a, b, dim=0)) > 0.95, name
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (2, 2, 2), (1, 2, 3)])
+def test_upsampling_has_the_gradients_of_a_transposed_convolution(stride: tuple[int, ...]) -> None:
+    torch.manual_seed(4)
+    kind = nn.ConvTranspose3d if len(stride) == 3 else nn.ConvTranspose2d
+    layer = kind(8, 6, stride, stride)
+    order_weights(layer)
+    x = channels_last(torch.randn(2, 8, *(3, 4, 5)[-len(stride) :])).to(HALF).requires_grad_()
+    found = []
+    for compute in (layer, lambda y: upsample(layer, y)):
+        with torch.autocast("cpu", dtype=HALF):
+            y = compute(x)
+            joined = torch.cat((y, 2 * y), dim=1)  # its gradient comes with gaps
+        wanted = (x, layer.weight, layer.bias)
+        gradients = torch.autograd.grad(joined.float().square().sum(), wanted)
+        found.append((y.detach(), *gradients))
+    torch.testing.assert_close(found[1][0], found[0][0], atol=0, rtol=0)
+    for one, other in zip(found[1][1:], found[0][1:], strict=True):
+        assert one.dtype is other.dtype
+        assert one.stride() == other.stride()
+        torch.testing.assert_close(one, other, atol=0.02, rtol=0.01)
+
+
+def test_upsampling_elsewhere_is_the_layer() -> None:
+    layer = nn.ConvTranspose3d(2, 2, 2, 2)
+    x = torch.randn(1, 2, 2, 2, 2)
+    torch.testing.assert_close(upsample(layer, x), layer(x), atol=0, rtol=0)
 
 
 def test_when_bfloat16_is_computed() -> None:

@@ -24,7 +24,7 @@ from selfseg.domain.events import EpochFinished, Event, Notice
 from selfseg.domain.plan import SpeedProfile, SpeedSample
 from selfseg.io import atomic_files
 from selfseg.io.project import Project
-from selfseg.stages import summary
+from selfseg.report import html
 from selfseg.train import speed
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
@@ -102,7 +102,7 @@ def test_a_disk_that_is_full_is_said_and_the_run_goes_on_where_it_was(
     profile = SpeedProfile("cpu", 1, "off", (sample,))
     monkeypatch.setattr(speed, "measure_speed", lambda *_, **__: profile)
     monkeypatch.setattr(
-        summary, "write_report", lambda path, _: atomic_files.write_bytes_atomically(path, b"")
+        html, "write_report", lambda path, _: atomic_files.write_bytes_atomically(path, b"")
     )
     project, done = tmp_path / "p", list[str]()
     for name in WRITTEN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,25 @@ def test_a_2d_plan_leaves_the_distance_of_slices_alone() -> None:
     case = preprocess_case(made_case(recipe), made_plan(recipe), "2d")
     assert case.image.shape[1] == recipe.shape[0]
     assert case.record.spacing_after == (recipe.spacing[0], *recipe.target)
+
+
+def test_the_image_as_read_is_freed_before_it_is_resampled() -> None:
+    recipe = GOLDEN["cubic"]
+    seen: list[weakref.ref[np.ndarray]] = []
+    alive: list[bool] = []
+
+    def read() -> RawCase:
+        raw = made_case(recipe)
+        seen.append(weakref.ref(raw.channels))
+        return raw
+
+    def looks() -> bool:
+        alive.append(seen[0]() is not None)
+        return False
+
+    preprocess_case(read(), made_plan(recipe), recipe.configuration, looks)
+    assert alive[0]
+    assert not any(alive[1:])
 
 
 def test_the_input_is_not_changed() -> None:

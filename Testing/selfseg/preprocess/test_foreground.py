@@ -76,3 +76,17 @@ def test_a_case_that_is_ignored_altogether() -> None:
     scheme = LabelScheme.from_mapping({"background": 0, "a": 1, "ignore": 9})
     found = foreground_locations(np.full((3, 4, 5), 9, dtype=np.int16), scheme, "case")
     assert {key: len(where) for key, where in found.items()} == {(1,): 0, ANNOTATED: 0}
+
+
+def test_going_through_the_array_in_pieces_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scheme = LabelScheme.from_mapping({"background": 0, "whole": [1, 2], "inner": 2}, [1, 2])
+    labels = np.random.default_rng(0).integers(0, 4, (20, 30, 40)).astype(np.int16)
+    in_one = foreground_locations(labels, scheme, "case")
+    monkeypatch.setattr("selfseg.preprocess.foreground._PIECE", 1000)
+    in_pieces = foreground_locations(labels, scheme, "case")
+    assert list(in_pieces) == list(in_one) == [(1, 2), (2,)]
+    for key, where in in_one.items():
+        np.testing.assert_array_equal(in_pieces[key], where)
+        assert np.isin(labels[tuple(where.T)], key).all()

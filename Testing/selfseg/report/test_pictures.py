@@ -33,15 +33,11 @@ from selfseg.report.content import (
 )
 from selfseg.report.html import render_report
 from selfseg.report.overlays import CT_WINDOW, best_slice, display_window, draw_overlay, upright
-from selfseg.report.story import (
-    calibration_in_words,
-    decisions_in_words,
-    duration,
-    warnings_in_words,
-)
+from selfseg.report.story import decisions_in_words, duration, warnings_in_words
 from selfseg.report.summary import label_colours, summarise
 from selfseg.report.surfaces import _bodies, _Body, _distances, _triangles, draw_surfaces
 from selfseg.report.trust_figures import confusion_shares, value_names
+from selfseg.report.trust_story import calibration_in_words
 
 
 def test_bodies_are_drawn_in_mm_and_only_of_volumes():

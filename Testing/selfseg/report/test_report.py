@@ -35,6 +35,7 @@ from selfseg.report.content import (
     Usage,
 )
 from selfseg.report.html import render_report, report_numbers, write_report, write_report_json
+from selfseg.report.metric_table import metric_table
 from selfseg.report.summary import summarise
 
 
@@ -125,6 +126,34 @@ def test_a_report_without_anything_but_a_data_set():
     assert "not scored yet" in page.text
     assert "Training" not in page.text.replace("Training cases", "")
     assert [attributes for tag, attributes in page.tags if tag == "img"] == []
+
+
+def test_every_metric_that_was_measured_is_in_the_page_and_the_numbers(full: ReportContent):
+    found = {"Dice": 0.5, "Precision": 0.75, "MSD": 1.25, "VolumeDifference": -0.5, "n_ref": 40}
+    entry = an_entry("a", 0.5, None)
+    scores = {"metric_per_case": [{**entry, "metrics": {"1": {**found, "IoU": None}, "3": {}}}]}
+    content = replace(full, scores=scores, overlays=())
+    liver = report_numbers(content, summarise(content))["structures"][0]
+    assert {name: v for name, v in liver["means"].items() if v is not None} == found
+    table = metric_table(summarise(content), area=False)
+    assert table is not None
+    assert table["columns"] == [
+        ("Dice", ""), ("Precision", ""), ("n_ref", "voxels"), ("MSD", "mm"),
+        ("VolumeDifference", "ml"),
+    ]  # fmt: skip
+    assert table["rows"] == [
+        ("liver", ["0.500", "0.750", "40", "1.25", "-0.50"]),
+        ("lesion", ["–"] * 5),
+    ]
+    text = _parse(render_report(content)).text
+    assert all(words in text for words in ("Every metric", "Precision", "VolumeDifference, ml"))
+    flat = metric_table(summarise(content), area=True)
+    assert flat is not None
+    assert flat["columns"][-1] == ("VolumeDifference", "cm²")
+    bare = metric_table(replace(summarise(content), unit="pixels"), area=True)
+    assert bare is not None
+    assert bare["columns"][-1] == ("MSD", "pixels")
+    assert metric_table(summarise(replace(content, scores=None)), area=False) is None
 
 
 GAPS = {

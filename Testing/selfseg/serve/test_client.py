@@ -349,8 +349,6 @@ def test_children_of_a_dead_worker_are_ended(make_client: MakeClient, tmp_path: 
     task = segment(client, tmp_path, "child")
     client.wait()
     assert task.error is not None
-    me = psutil.Process()
-    assert "time.sleep(600)" not in str([child.cmdline() for child in me.children(recursive=True)])
     marks = [p for p in psutil.process_iter(["cmdline", "environ"]) if p.info["cmdline"]]
     own = [p for p in marks if p.info["cmdline"][-1:] == ["import time; time.sleep(600)"]]
     assert not own

@@ -16,7 +16,8 @@ from selfseg.io.bundle_files import write_bundle
 from selfseg.io.selection_file import write_selection
 from selfseg.registry.library import Library
 from selfseg.stages.bundle import CardOptions, ModelChoice, bundle_from_project
-from selfseg.stages.model import first_stage_folds, narrowed, open_model
+from selfseg.stages.model import narrowed, open_model
+from selfseg.stages.models import first_stage_voters, member_below
 
 if TYPE_CHECKING:
     from conftest import CascadeProject
@@ -59,9 +60,13 @@ def test_loading_brings_the_first_stage_and_the_mirrored_axes(packed: Path) -> N
 
 
 def test_folds_of_first_stages() -> None:
-    assert first_stage_folds(("0", "1"), ("0", "1", "2", "all")) == ("0", "1", "2")
-    assert first_stage_folds(("all",), ("0", "all")) == ("all",)
-    assert first_stage_folds(("all",), ("0", "1")) == ("0", "1")
+    assert first_stage_voters(("0", "1"), ("0", "1", "2", "all")) == ("0", "1", "2")
+    assert first_stage_voters(("all",), ("0", "all")) == ("all",)
+    assert first_stage_voters(("all",), ("0", "1")) == ()
+    # A model that was handed on may have no more than that.
+    member = Member("plain", CASCADE, ("all",), (1, 2))
+    below = Member("plain", "3d_lowres", ("0", "1"), (1, 2))
+    assert member_below(member, "3d_lowres", ("0", "1")) == below
 
 
 def test_a_choice_narrows_the_members() -> None:

@@ -12,15 +12,13 @@ import pytest
 import SimpleITK as sitk
 
 from model_examples import CASCADE, a_bundle, a_plan, made_weights
-from onnx_examples import an_onnx_model
 from selfseg.domain.bundle import Member, ModelBundle
-from selfseg.domain.errors import UsageError
 from selfseg.domain.labels import LabelScheme
 from selfseg.infer.torch_backend import TorchBackend
 from selfseg.io.bundle_layout import WeightsKey
 from selfseg.registry.onnx_export import export_onnx
+from selfseg.stages.model import open_model
 from selfseg.stages.models import LoadedModel
-from selfseg.stages.onnx_models import segment_with_onnx
 from selfseg.stages.segment import segment_image
 from synthetic_preprocessing import GOLDEN, made_case
 
@@ -66,33 +64,15 @@ def test_labels_agree_with_pytorch(tmp_path: Path, kind: str, mirror: bool) -> N
     raw = made_case(GOLDEN["thick_target"])
     wanted = segment_image(raw, with_pytorch(bundle, name), mirror=mirror)
     folder = export_onnx(tmp_path / "model", bundle, weights_of(bundle))
-    found = segment_with_onnx(raw, folder, mirror=mirror, device="cpu", threads=1)
+    with open_model(folder) as model:
+        graphs = model.load(model.bundle.members[0], "cpu")
+    found = segment_image(raw, graphs, mirror=mirror)
     assert len(np.unique(wanted)) > 1
     assert found.dtype == wanted.dtype
     assert (found == wanted).mean() >= 0.9999
 
 
-def test_several_members_are_for_predict(tmp_path: Path) -> None:
-    members = (Member("plain", "3d_fullres", ("0",)), Member("plain", "3d_lowres", ("0",)))
-    folder = an_onnx_model(tmp_path / "model", a_bundle(members=members))
-    with pytest.raises(UsageError, match="several"):
-        segment_with_onnx(made_case(GOLDEN["thick_target"]), folder)
-
-
 BARRED = "import sys; sys.modules['torch'] = None  # importing it raises from here on\n"
-
-FUNCTION = """
-from pathlib import Path
-
-from selfseg.domain.dataset import CaseFiles
-from selfseg.io.images import read_case, write_label_map
-from selfseg.stages.onnx_models import segment_with_onnx
-
-model, image, target = map(Path, sys.argv[1:])
-raw = read_case(CaseFiles("case", (image,)), None, with_labels=False)
-labels = segment_with_onnx(raw, model, device="cpu", threads=1)
-write_label_map(target / "case.nii.gz", labels, raw.geometry)
-"""
 
 COMMAND = """
 from selfseg.cli import main
@@ -107,10 +87,7 @@ assert [name for name in sys.modules if name.split(".")[0] == "torch"] == ["torc
 """
 
 
-@pytest.mark.parametrize("script", [FUNCTION, COMMAND], ids=["function", "command"])
-def test_an_image_is_segmented_without_pytorch(
-    tmp_path: Path, project_folder: Path, script: str
-) -> None:
+def test_an_image_is_segmented_without_pytorch(tmp_path: Path, project_folder: Path) -> None:
     raw = made_case(GOLDEN["thick_target"])
     image = sitk.GetImageFromArray(raw.channels[0])
     image.SetSpacing(raw.geometry.spacing[::-1])
@@ -120,7 +97,7 @@ def test_an_image_is_segmented_without_pytorch(
     target = tmp_path / "labels"
     target.mkdir()
     run = subprocess.run(
-        [sys.executable, "-c", BARRED + script + UNTOUCHED, model, tmp_path / "case_0000.nii.gz",
+        [sys.executable, "-c", BARRED + COMMAND + UNTOUCHED, model, tmp_path / "case_0000.nii.gz",
          target],
         cwd=project_folder / "Logic",
         capture_output=True,
