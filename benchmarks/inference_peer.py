@@ -1,17 +1,21 @@
 """The peer's half of the inference benchmarks; runs where nnunetv2 2.8.1 is installed.
 
-    python benchmarks/inference_peer.py MODEL    # weights.npz + plans.json -> a model folder
+    python benchmarks/inference_peer.py model MODEL    # weights.npz + plans.json -> a model folder
+    python benchmarks/inference_peer.py properties MODEL IMAGE    # what its preprocessing notes
+    python benchmarks/inference_peer.py export MODEL LOGITS OUTPUT
 
-MODEL holds nnU-Net's dataset.json and plans.json, `weights.npz` under our names and
-`settings.json`; a checkpoint as nnUNetTrainer writes it is made of them. Prediction is
-nnunetv2's own command (`COMMAND`).
+MODEL holds nnU-Net's dataset.json and plans.json, and `settings.json`. A checkpoint as
+nnUNetTrainer writes it is made of `weights.npz` under our names; prediction is nnunetv2's own
+command (`COMMAND`). Export goes by the `properties.json` of the image.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 COMMAND = (
     "from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder as run;"
@@ -24,15 +28,12 @@ def write_checkpoint(folder: Path) -> None:
     import numpy as np
     import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Logic"))
     from selfseg.network.peer_names import from_peer_names
 
     settings = json.loads((folder / "settings.json").read_text())
-    plans = PlansManager(json.loads((folder / "plans.json").read_text()))
-    dataset = json.loads((folder / "dataset.json").read_text())
-    configuration = plans.get_configuration(settings["configuration"])
+    plans, dataset, configuration = _plans(folder)
     network = nnUNetTrainer.build_network_architecture(
         plans,
         configuration,
@@ -61,5 +62,65 @@ def write_checkpoint(folder: Path) -> None:
     )
 
 
+def write_properties(folder: Path, image: Path) -> None:
+    """What nnunetv2's reader and cropping note of an image, for its export."""
+    from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
+
+    plans, _, _ = _plans(folder)
+    data, properties = plans.image_reader_writer_class().read_images([str(image)])
+    forward = plans.transpose_forward
+    data = data.transpose([0, *(axis + 1 for axis in forward)])
+    before = data.shape[1:]
+    data, _, box = crop_to_nonzero(data)
+    properties |= {
+        "shape_before_cropping": list(before),
+        "bbox_used_for_cropping": [[int(a), int(b)] for a, b in box],
+        "shape_after_cropping_and_before_resampling": list(data.shape[1:]),
+    }
+    properties["spacing"] = [float(value) for value in properties["spacing"]]
+    (folder / "properties.json").write_text(json.dumps(properties))
+
+
+def export(folder: Path, logits_file: Path, output: Path) -> None:
+    """Logits (K, Z, Y, X), as its prediction leaves them, to a label map; prints the seconds."""
+    began = time.perf_counter()
+    import numpy as np
+    from nnunetv2.inference.export_prediction import (
+        convert_predicted_logits_to_segmentation_with_correct_shape as convert,
+    )
+
+    plans, dataset, configuration = _plans(folder)
+    properties = json.loads((folder / "properties.json").read_text())
+    labels = plans.get_label_manager(dataset)
+    writer = plans.image_reader_writer_class()
+    loading = time.perf_counter()
+    logits = np.load(logits_file)
+    loaded = time.perf_counter()
+    result = convert(logits, plans, configuration, labels, properties)
+    del logits
+    restored = time.perf_counter()
+    writer.write_seg(result, str(output), properties)
+    written = time.perf_counter()
+    stages = {
+        "import": loading - began,
+        "load": loaded - loading,
+        "restore": restored - loaded,
+        "write": written - restored,
+    }
+    print(json.dumps({"stages": stages}))
+
+
+def _plans(folder: Path) -> tuple[Any, dict[str, Any], Any]:
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    settings = json.loads((folder / "settings.json").read_text())
+    plans = PlansManager(json.loads((folder / "plans.json").read_text()))
+    dataset = json.loads((folder / "dataset.json").read_text())
+    return plans, dataset, plans.get_configuration(settings["configuration"])
+
+
+VERBS = {"model": write_checkpoint, "properties": write_properties, "export": export}
+
+
 if __name__ == "__main__":
-    write_checkpoint(Path(sys.argv[1]))
+    VERBS[sys.argv[1]](*map(Path, sys.argv[2:]))

@@ -1,10 +1,10 @@
 """Twenty hippocampus crops through `predict`: time and memory, beside nnunetv2.
 
-    python benchmarks/inference_small_cases.py DATASET FOLDER --peer-python PEER/bin/python
+    python benchmarks/inference_small_cases.py DATASET FOLDER [--peer-python PEER/bin/python]
 
 DATASET is Dataset004_Hippocampus; the standard plan's 3d_fullres, trained briefly by us, is
 given to both sides. Where cases are small, starting up counts: both run as their users run
-them, as one command each.
+them, as one command each. Row `predict_small_cases`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from pathlib import Path
 
 from inference_sides import (
     CONFIGURATION,
+    Task,
     add_options,
     compare,
+    row_of,
     selfseg,
     train_briefly,
     write_peer_model,
 )
+from peer_environment import peer_python
+from side_by_side import write_row
 
 from selfseg.io.project import Project
 
@@ -35,6 +39,7 @@ def main() -> int:
     add_options(parser)
     parser.add_argument("--cases", type=int, default=20)
     options = parser.parse_args()
+    peer = peer_python(options.peer_python)
     options.folder.mkdir(parents=True, exist_ok=True)
     project = options.folder / "project"
     if not (project / "plans" / "plain.json").is_file():
@@ -54,8 +59,14 @@ def main() -> int:
         link = images / path.name
         if not link.exists():
             link.symlink_to(path.resolve())
-    peer = write_peer_model(project, plan, options.folder, options.peer_python)
-    return 0 if compare(options, project, plan, images, peer) else 1
+    peer_model = write_peer_model(project, plan, options.folder, peer)
+    task = Task(project, plan, peer_model, images, options.folder, options.tta)
+    found = compare(task, peer, options.repetitions)
+    mirroring = "with" if options.tta else "without"
+    what = f"Predict {options.cases} hippocampus crops, 3d_fullres, {mirroring} mirroring"
+    row = row_of("predict_small_cases", 40, what, found)
+    write_row(row, options.results, peer)
+    return 0 if found.agrees else 1
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """The peer's half of the training benchmarks; runs where nnunetv2 2.8.1 is installed.
 
-`training_speed.py` and `training_accuracy.py` start it with `--peer-python`; alone:
+`training_speed.py`, `training_accuracy.py` and `time_to_dice.py` start it; alone:
 
     python benchmarks/peer_training.py prepare DATASET FOLDER
     python benchmarks/peer_training.py train FOLDER OUT --epochs 6 --iterations 100 [--small]
     python benchmarks/peer_training.py time FOLDER OUT --iterations 3 [--loader]
+    python benchmarks/peer_training.py keep FOLDER OUT --epochs 20 --iterations 10 [--small]
 
 FOLDER becomes nnU-Net's raw, preprocessed and results folder. Its own trainer trains and
 validates; only lengths, seed and (with `--small`) features and batch size are set from here.
+`keep` trains without validating and leaves the weights of every epoch's end in the folder OUT.
 """
 
 from __future__ import annotations
@@ -57,9 +59,10 @@ def prepare(source: Path, folder: Path) -> None:
     if not link.exists():
         link.symlink_to(source.resolve(), target_is_directory=True)
     number = int(source.name.removeprefix("Dataset").split("_")[0])
-    extract_fingerprints([number], num_processes=1)
+    processes = os.cpu_count() or 1
+    extract_fingerprints([number], num_processes=processes)
     plan_experiments([number])
-    preprocess([number], configurations=["3d_fullres"], num_processes=[1])
+    preprocess([number], configurations=["3d_fullres"], num_processes=[processes])
     plans = json.loads((dataset_folder(folder) / f"{STANDARD_PLANS}.json").read_text())
     plans["plans_name"] = SMALL_PLANS
     configuration = plans["configurations"]["3d_fullres"]
@@ -153,10 +156,55 @@ def time_iterations(trainer: Any, count: int, *, loader: bool) -> list[float]:
             batch = next(trainer.dataloader_train)
         trainer.train_step(batch)
         seconds.append(time.monotonic() - started)
+    finish_loaders(trainer)
+    return seconds[WARM_UP:]
+
+
+def finish_loaders(trainer: Any) -> None:
+    """Ends their processes; the loader of a single process has none."""
     for stream in (trainer.dataloader_train, trainer.dataloader_val):
         if hasattr(stream, "_finish"):
             stream._finish()
-    return seconds[WARM_UP:]
+
+
+class TimeIsOver(Exception):
+    """The training has used the time it was given."""
+
+
+def train_and_keep(options: argparse.Namespace) -> None:
+    """Trains, and keeps the weights of every epoch's end under the seconds that had gone by.
+
+    Keeping them and the trainer's own checkpoints and picture at the end of an epoch, which
+    short epochs make frequent, are not counted.
+    """
+    import torch
+
+    os.environ[LOADER_WORKERS] = str(options.workers)
+    results = options.folder / f"results_{options.out.name}"
+    os.environ[RESULTS] = str(results)
+    set_folders(options.folder)
+    seed_everything(options.seed)
+    trainer = make_trainer(options.folder, options.small, options.threads)
+    trainer.num_epochs, trainer.num_iterations_per_epoch = options.epochs, options.iterations
+    trainer.num_val_iterations_per_epoch = 1
+    end_epoch, not_counted = trainer.on_epoch_end, 0.0
+
+    def keep_and_end_epoch() -> None:
+        nonlocal not_counted
+        now = time.time()
+        seconds = now - options.started - not_counted
+        if options.seconds is not None and seconds > options.seconds:
+            raise TimeIsOver
+        torch.save(trainer.network.state_dict(), options.out / f"{seconds:09.2f}.pt")
+        end_epoch()
+        not_counted += time.time() - now
+
+    trainer.on_epoch_end = keep_and_end_epoch
+    try:
+        trainer.run_training()
+    except TimeIsOver:
+        finish_loaders(trainer)
+    shutil.rmtree(results, ignore_errors=True)
 
 
 def time_it(options: argparse.Namespace) -> dict[str, Any]:
@@ -176,7 +224,7 @@ def main() -> None:
     preparing = commands.add_parser("prepare")
     preparing.add_argument("dataset", type=Path)
     preparing.add_argument("folder", type=Path)
-    for name in ("train", "time"):
+    for name in ("train", "time", "keep"):
         command = commands.add_parser(name)
         command.add_argument("folder", type=Path)
         command.add_argument("out", type=Path)
@@ -184,16 +232,25 @@ def main() -> None:
         command.add_argument("--iterations", type=int, default=100)
         command.add_argument("--threads", type=int, default=os.cpu_count() or 1)
         command.add_argument("--workers", type=int, default=0, help="of the data loader")
-        if name == "train":
-            command.add_argument("--epochs", type=int, default=6)
-            command.add_argument("--seconds", type=float, help="of iterations; sets the length")
-            command.add_argument("--seed", type=int, default=0)
-        else:
+        if name == "time":
             command.add_argument("--loader", action="store_true", help="time its loader as well")
+            continue
+        command.add_argument("--epochs", type=int, default=6)
+        command.add_argument("--seed", type=int, default=0)
+        meaning = "of iterations; sets the length" if name == "train" else "when to stop at last"
+        command.add_argument("--seconds", type=float, help=meaning)
+        if name == "keep":
+            command.add_argument(
+                "--started", type=float, default=time.time(), help="when the clock began to run"
+            )
     options = parser.parse_args()
     options.folder = options.folder.resolve()
     if options.command == "prepare":
         prepare(options.dataset, options.folder)
+        return
+    if options.command == "keep":
+        options.out.mkdir(parents=True, exist_ok=True)
+        train_and_keep(options)
         return
     result = train(options) if options.command == "train" else time_it(options)
     options.out.write_text(json.dumps(result, indent=1))

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -51,8 +52,8 @@ class Run:
 class Quantity:
     """What was measured on both sides, turn by turn (None: not reached, or died).
 
-    `at_most` and `at_least` are the target for ours / peer (medians); `limit` one for ours alone.
-    Values are in `unit`.
+    `at_most` and `at_least` are the target for ours / peer (medians); `limit` (not above) and
+    `least` (not below) are for ours alone. Values are in `unit`.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Quantity:
     at_most: float | None = None
     at_least: float | None = None
     limit: float | None = None
+    least: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,23 +126,27 @@ def measure(
         threading.Thread(target=_collect, args=(process.stdout, lines, started)),
         threading.Thread(target=lambda: errors.extend(process.stderr or [])),
     ]
-    for reader in readers:
-        reader.start()
+    ended: list[float] = []
+    waiter = threading.Thread(target=lambda: ended.append(_end_of(process)))
+    for thread in (*readers, waiter):
+        thread.start()
     rss = pss = 0
     survived = True
-    while process.poll() is None:
+    while waiter.is_alive():
+        looked = time.monotonic()
         now_rss, now_pss = tree_memory(process.pid)
         rss, pss = max(rss, now_rss), max(pss, now_pss)
         if now_pss > limit and survived:
             survived = False
             _stop(process.pid)
-        time.sleep(SAMPLING_SECONDS)
-    seconds = time.monotonic() - started
+        # Looking at many gigabytes takes time, which must not slow what is measured.
+        waiter.join(max(SAMPLING_SECONDS, 10 * (time.monotonic() - looked)))
+    seconds = ended[0] - started
     for reader in readers:
         reader.join()
     if process.returncode != 0 and survived:
         text = "".join(errors)
-        survived = "memory" not in text
+        survived = not _died_of_memory(process.returncode, text)
         if survived:
             raise SystemExit(f"{side} failed:\n{text[-3000:]}")
     parts = stages(lines, seconds) if stages is not None else {}
@@ -182,6 +188,18 @@ def memory_of(
     return Quantity(
         "peak memory", "GB", values.get(OURS, []), values.get(PEER, []), at_most, limit=limit
     )
+
+
+def stage_medians(runs: Mapping[str, Sequence[Run]]) -> list[str]:
+    """For a row's notes: the median seconds of every stage, one line for each side."""
+    lines = []
+    for side, some in runs.items():
+        names = dict.fromkeys(name for run in some for name in run.stages)
+        reached = {n: [run.stages[n] for run in some if n in run.stages] for n in names}
+        parts = [f"{name} {statistics.median(v):.1f} s" for name, v in reached.items()]
+        if parts:
+            lines.append(f"{side}: " + "; ".join(parts))
+    return lines
 
 
 def line_of(run: Run) -> str:
@@ -275,14 +293,28 @@ def _environment(more: Mapping[str, str]) -> dict[str, str]:
     return environment | dict(more)
 
 
+def _end_of(process: subprocess.Popen[str]) -> float:
+    process.wait()
+    return time.monotonic()
+
+
+def _died_of_memory(code: int, errors: str) -> bool:
+    # The peer says of a worker that the system has killed that it may have run out of RAM.
+    return code == -signal.SIGKILL or "memory" in errors or "out of RAM" in errors
+
+
 def _collect(stream: Any, lines: list[tuple[float, str]], started: float) -> None:
     for text in stream:
         lines.append((time.monotonic() - started, text.strip()))
 
 
 def _stop(root: int) -> None:
-    parent = psutil.Process(root)
-    for process in (*parent.children(recursive=True), parent):
+    try:
+        parent = psutil.Process(root)
+        below = parent.children(recursive=True)
+    except psutil.Error:
+        return  # it has just ended
+    for process in (*below, parent):
         try:
             process.kill()
         except psutil.Error:

@@ -1,7 +1,7 @@
 """Accuracy after training, ours beside nnunetv2's, at equal settings or in equal time.
 
-    python benchmarks/training_accuracy.py settings DATASET FOLDER --peer-python PEER/bin/python
-    python benchmarks/training_accuracy.py time DATASET FOLDER --peer-python PEER/bin/python
+    python benchmarks/training_accuracy.py settings DATASET FOLDER
+    python benchmarks/training_accuracy.py time DATASET FOLDER
 
 Fold 0 of 3d_fullres on the processor, the same cases on both sides; the score is the mean
 foreground Dice that each program's own validation (sliding window, mirroring) writes.
@@ -32,6 +32,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from peer_environment import peer_python
 
 from selfseg.domain.plan import Plan, Schedule
 from selfseg.io.project import Project
@@ -70,7 +72,14 @@ def standard_plan(project: Path) -> Plan:
     return plan
 
 
-def write_small_plan(project: Path, name: str, autocast: str) -> None:
+def write_small_plan(
+    project: Path,
+    name: str,
+    autocast: str,
+    *,
+    epochs: int = EPOCHS,
+    iterations: int = ITERATIONS,
+) -> Plan:
     """The standard plan with less in it."""
     plan = standard_plan(project)
     configuration = plan.configuration(CONFIGURATION)
@@ -84,18 +93,18 @@ def write_small_plan(project: Path, name: str, autocast: str) -> None:
         ),
     )
     schedule = replace(
-        plan.schedule, epochs=EPOCHS, iterations_per_epoch=ITERATIONS, validation_iterations=1
+        plan.schedule, epochs=epochs, iterations_per_epoch=iterations, validation_iterations=1
     )
-    Project.open(project).write_plan(
-        replace(
-            plan,
-            name=name,
-            configurations={CONFIGURATION: small},
-            recommended=(CONFIGURATION,),
-            schedule=schedule,
-            autocast=autocast,
-        )
+    made = replace(
+        plan,
+        name=name,
+        configurations={CONFIGURATION: small},
+        recommended=(CONFIGURATION,),
+        schedule=schedule,
+        autocast=autocast,
     )
+    Project.open(project).write_plan(made)
+    return made
 
 
 def ours_at_equal_settings(options: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -185,7 +194,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("kind", choices=("settings", "time"))
     parser.add_argument("dataset", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--peer-python", type=Path)
+    parser.add_argument(
+        "--peer-python", type=Path, help="one that has nnunetv2 2.8.1 (default: set up in .peer)"
+    )
     parser.add_argument("--only", choices=("ours", "peer"))
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--minutes", type=float, default=10)
@@ -194,8 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.folder = options.folder.resolve()
     options.folder.mkdir(parents=True, exist_ok=True)
-    if options.only != "ours" and options.peer_python is None:
-        parser.error("--peer-python is needed, or --only ours")
+    if options.only != "ours":
+        options.peer_python = peer_python(options.peer_python)
     seeds = options.seeds or ([0, 1, 2] if options.kind == "settings" else [0])
     train_ours = ours_at_equal_settings if options.kind == "settings" else ours_in_equal_time
     results: dict[str, list[dict[str, Any]]] = {}

@@ -1,14 +1,18 @@
-"""Seconds per training iteration, ours beside nnunetv2's, in turn and several times.
+"""Training iterations, ours beside nnunetv2's, in turn and several times.
 
-    python benchmarks/training_speed.py DATASET FOLDER --peer-python PEER/bin/python
+    python benchmarks/training_speed.py DATASET FOLDER
+    python benchmarks/training_speed.py DATASET FOLDER --loader
 
-The standard plan of 3d_fullres (or, with `--small`, 16 features and batch 2) on the processor.
-Counted is what happens once a batch is there: forward pass, loss, backward pass, clipping,
-optimiser; the peer's is nnUNetTrainer.train_step. With `--loader` waiting for the next batch
-(sampling, augmentation) counts as well; ours is then the real training. Every measurement
-is a new process; its first two iterations do not count. Prints medians and ranges over all
-counted iterations, and the ratio of the medians of each turn. FOLDER keeps both sides' plans
-and preprocessed cases and may be that of training_accuracy.py.
+The standard plan of 3d_fullres (or, with `--small`, 16 features and batch 2) on all cores of
+the processor. Counted is what happens once a batch is there: forward pass, loss, backward pass,
+clipping, optimiser; the peer's is nnUNetTrainer.train_step. With `--loader` waiting for the next
+batch (real cases, sampling, full augmentation) counts as well; ours is then the real training,
+and the peer has as many loader processes as there are cores. Every measurement is a new process;
+its first two iterations do not count. A repetition's value is the median of its iterations.
+
+The rows are `training_step` and `training_with_loader`; with `--small`, `--autocast` or
+`--threads` it only prints. FOLDER keeps both sides' plans and preprocessed cases and may be that
+of training_accuracy.py.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from peer_environment import peer_python
+from side_by_side import OURS, PEER, Quantity, Row, add_options, write_row
 from training_accuracy import (
     CONFIGURATION,
     PEER_SCRIPT,
@@ -35,6 +41,13 @@ from training_accuracy import (
 
 # The first import of selfseg sets how OpenMP's threads wait, and must come before torch's.
 from selfseg.domain.plan import Plan
+
+AT_LEAST_FASTER = 1.5
+"""The target: so many times the peer's samples per second."""
+
+ITERATIONS, ITERATIONS_WITH_LOADER = 5, 15
+"""Counted in each process. The peer's loader has six batches ready before the first iteration,
+which the further ones have to outlast."""
 
 WARM_UP = 2
 
@@ -146,37 +159,80 @@ def our_training(options: argparse.Namespace) -> list[float]:
 
 
 def measure(options: argparse.Namespace, side: str) -> list[float]:
-    """In a new process."""
+    """Seconds of the counted iterations of a new process."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name) / "seconds.json"
-        if side == "peer":
+        if side == PEER:
             command = [options.peer_python, PEER_SCRIPT, "time", options.folder / "peer", out]
         else:
             command = [sys.executable, __file__, options.dataset, options.folder, "--child", out]
             command += ["--autocast", options.autocast]
         command += ["--iterations", options.iterations, "--threads", options.threads]
         command += ["--small"] * options.small + ["--loader"] * options.loader
-        if side == "peer" and options.loader:
+        if side == PEER and options.loader:
             command += ["--workers", min(12, os.cpu_count() or 1)]  # its own default
         subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
         seconds: list[float] = json.loads(out.read_text())["seconds"]
         return seconds
 
 
+def row_of(options: argparse.Namespace, medians: dict[str, list[float]]) -> Row:
+    """Seconds per iteration of each turn, as the table wants them."""
+    plan = our_plan(options)
+    configuration = plan.configuration(CONFIGURATION)
+    features, batch = configuration.network.features_per_stage, configuration.batch_size
+    milliseconds = {side: [1000 * value for value in turns] for side, turns in medians.items()}
+    quantities = [
+        Quantity(
+            "per iteration",
+            "ms",
+            milliseconds[OURS],
+            milliseconds[PEER],
+            at_most=round(1 / AT_LEAST_FASTER, 2),
+        )
+    ]
+    what = "training step: one ready batch, forward, loss, backward, optimiser"
+    if options.loader:
+        what = "training with sampling, full augmentation and loading of real cases"
+        samples = {side: [batch / value for value in turns] for side, turns in medians.items()}
+        quantities.append(
+            Quantity(
+                "throughput", "samples/s", samples[OURS], samples[PEER], at_least=AT_LEAST_FASTER
+            )
+        )
+    from selfseg.network.devices import cpu_has_bfloat16
+
+    half = "bfloat16" if cpu_has_bfloat16() else "float32"
+    notes = [
+        f"{options.dataset.name}, standard plan of 3d_fullres: {features[0]} to {features[-1]} "
+        f"features, batch {batch}, patch {' x '.join(map(str, configuration.patch_size))}, "
+        f"{options.threads} threads; median of {options.iterations} iterations per process",
+        f"ours computes in {half} on this processor by default, nnunetv2 in float32 on every "
+        "processor",
+    ]
+    if options.loader:
+        notes.append(f"nnunetv2 loads in {min(12, os.cpu_count() or 1)} processes beside it")
+    name, order = ("training_with_loader", 31) if options.loader else ("training_step", 30)
+    return Row(name, order, what, quantities, notes)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--peer-python", type=Path)
-    parser.add_argument("--iterations", type=int, default=3)
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    add_options(parser)
+    parser.add_argument("--iterations", type=int, help="counted in each process")
+    parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--autocast", default="auto", help="of ours: auto, bfloat16 or off")
-    parser.add_argument("--small", action="store_true")
-    parser.add_argument("--loader", action="store_true")
+    parser.add_argument("--small", action="store_true", help="16 features, batch 2")
+    parser.add_argument("--loader", action="store_true", help="count waiting for batches as well")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    usual = not options.small and options.autocast == "auto" and options.threads is None
     options.folder = options.folder.resolve()
+    options.threads = options.threads or os.cpu_count() or 1
+    options.iterations = options.iterations or (
+        ITERATIONS_WITH_LOADER if options.loader else ITERATIONS
+    )
     if options.child is not None:
         import torch
 
@@ -184,26 +240,25 @@ def main() -> None:
         seconds = our_training(options) if options.loader else our_steps(options)
         options.child.write_text(json.dumps({"seconds": seconds}))
         return
-    if options.peer_python is None:
-        parser.error("--peer-python is needed")
+    options.peer_python = peer_python(options.peer_python)
     prepare(options)
-    found: dict[str, list[list[float]]] = {"ours": [], "peer": []}
+    found: dict[str, list[list[float]]] = {OURS: [], PEER: []}
     for turn in range(options.repetitions):
-        for side, turns in found.items():
-            turns.append(measure(options, side))
-            listed = ", ".join(f"{value:.3f}" for value in turns[-1])
+        for side in (OURS, PEER) if turn % 2 == 0 else (PEER, OURS):
+            found[side].append(measure(options, side))
+            listed = ", ".join(f"{value:.3f}" for value in found[side][-1])
             print(f"turn {turn + 1}, {side}: {listed} s", flush=True)
+    medians = {side: [statistics.median(turn) for turn in turns] for side, turns in found.items()}
     for side, turns in found.items():
         values = [value for turn in turns for value in turn]
         print(
             f"{side}: median {statistics.median(values):.3f} s, {min(values):.3f}-{max(values):.3f}"
         )
-    ratios = [
-        statistics.median(ours) / statistics.median(theirs)
-        for ours, theirs in zip(found["ours"], found["peer"], strict=True)
-    ]
+    ratios = [ours / theirs for ours, theirs in zip(medians[OURS], medians[PEER], strict=True)]
     listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     print(f"ours / peer: median {statistics.median(ratios):.2f} (turns {listed})")
+    if usual:
+        write_row(row_of(options, medians), options.results, options.peer_python)
 
 
 if __name__ == "__main__":
