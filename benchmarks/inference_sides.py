@@ -185,6 +185,7 @@ def row_of(name: str, order: int, what: str, found: Compared, notes: Sequence[st
 def agreement_of(agreement: Mapping[str, float]) -> list[Quantity]:
     """The least share of equal labels over the cases; nothing where none could be compared."""
     if not agreement:
+        print("no case in which either side found a structure: train for more --iterations")
         return []
     least = min(agreement.values())
     return [Quantity("least label agreement", "", [round(least, 6)], least=LEAST_AGREEMENT)]
@@ -221,12 +222,17 @@ def peer_stages(lines: Sequence[tuple[float, str]], seconds: float) -> dict[str,
 
 
 def label_agreement(ours: Path, theirs: Path) -> dict[str, float]:
-    """Share of voxels with the same label, case by case, of cases that both have."""
+    """Share of voxels with the same label, case by case, of cases that both have.
+
+    Without those in which neither found anything: equal emptiness says nothing.
+    """
     shares = {}
     for path in sorted(ours.glob("*.nii.gz")):
         if (theirs / path.name).is_file():
             first, second = read_label_map(path)[0], read_label_map(theirs / path.name)[0]
-            shares[path.name] = float((first == second).mean())
+            share = float((first == second).mean())
             structures = len(np.unique(first)) - 1, len(np.unique(second)) - 1
-            print(f"{path.name}: agreement {shares[path.name]:.5f}, structures {structures}")
+            print(f"{path.name}: agreement {share:.5f}, structures {structures}")
+            if max(structures) > 0:
+                shares[path.name] = share
     return shares

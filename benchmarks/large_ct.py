@@ -80,9 +80,10 @@ def main() -> int:
 
 def quantities_of(classes: int, found: Compared) -> list[Quantity]:
     """Time, memory and agreement of one number of structures."""
+    beside = bool(found.runs[PEER])
     quantities = [
-        seconds_of(found.runs, at_most=MOST_TIME),
-        memory_of(found.runs, at_most=MOST_MEMORY, limit=MOST_GB),
+        seconds_of(found.runs, at_most=MOST_TIME if beside else None),
+        memory_of(found.runs, at_most=MOST_MEMORY if beside else None, limit=MOST_GB),
         *agreement_of(found.agreement),
     ]
     return [replace(q, name=f"{q.name}, {classes} structures") for q in quantities]

@@ -152,7 +152,7 @@ def shown_command(command: str) -> str:
 
 
 def cell(values: Sequence[float | None], quantity: Quantity, *, died: bool = False) -> str:
-    """Median and range with the unit, or why there is none.
+    """Median and range with the unit (MB below a tenth of a GB), or why there is none.
 
     `died`: this is the memory of turns of which one or more ended for want of it.
     """
@@ -164,9 +164,10 @@ def cell(values: Sequence[float | None], quantity: Quantity, *, died: bool = Fal
     middle = median(values)
     if middle is None:
         return reason if lost == len(values) else f"{reason} in {lost} of {len(values)} turns"
-    text = with_unit(middle, quantity.unit)
+    scale, unit = (1000, "MB") if quantity.unit == "GB" and middle < 0.1 else (1, quantity.unit)
+    text = f"{number(scale * middle)} {unit}".rstrip()
     if len(values) > 1:
-        text += f" ({number(min(reached))} to {number(max(reached))}"
+        text += f" ({number(scale * min(reached))} to {number(scale * max(reached))}"
         text += f"; {reason} in {lost})" if lost else ")"
     return text + (", then died" if died else "")
 
@@ -215,13 +216,6 @@ def number(value: float) -> str:
         return f"{value:.5f}"
     decimals = 3 if abs(value) < 1 else max(0, 3 - len(str(int(abs(value)))))
     return f"{value:.{decimals}f}"
-
-
-def with_unit(value: float, unit: str) -> str:
-    """`number` and the unit; less than a tenth of a GB in MB."""
-    if unit == "GB" and abs(value) < 0.1:
-        return f"{number(value * 1000)} MB"
-    return f"{number(value)} {unit}".rstrip()
 
 
 def _first(text: str) -> str:

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 Floats = NDArray[np.float32]
 
@@ -111,5 +110,8 @@ def fit_temperature(logits: Floats, truth: NDArray[np.integer] | NDArray[np.bool
         return class_loss(logits, truth.astype(np.intp), temperature)
 
     bounds = (math.log(COLDEST), math.log(HOTTEST))
+    # Here, because predictions and imports of models need the rest of this file only.
+    from scipy import optimize
+
     found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-3})
     return math.exp(float(found.x))

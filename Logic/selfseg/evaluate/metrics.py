@@ -1,17 +1,19 @@
 """The table of metrics: scores, means, intervals, files and reports hold what stands here.
 
-docs/reference/metrics.md defines each of them, and docs/how-to/add-a-metric.md adds one.
+docs/reference/metrics.md defines each of them, and docs/how-to/add-a-metric.md adds one. What
+measures is imported for its types only: whoever reads score files need not wait for SciPy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..arrays.lesions import LesionCounts
-from ..arrays.metrics import Overlap
-from ..arrays.surface import SurfaceDistances
+if TYPE_CHECKING:
+    from ..arrays.lesions import LesionCounts
+    from ..arrays.metrics import Overlap
+    from ..arrays.surface import SurfaceDistances
 
 Found = TypeVar("Found")
 

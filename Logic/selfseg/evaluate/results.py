@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,8 +27,10 @@ from ..arrays.bootstrap import LEVEL, RESAMPLES, Interval, interval, resampled_m
 from ..domain.errors import FileFormatError
 from ..io.image_endings import name_without_ending
 from ..io.json_files import read_plain_json
-from .case import Confusion, Metrics
 from .metrics import COUNT_NAMES, METRIC_NAMES, OVERLAP_NAMES, PEER_NAMES
+
+if TYPE_CHECKING:
+    from .case import Confusion, Metrics
 
 Intervals = Mapping[str, Mapping[str, Interval]]
 """By structure, then by metric; those that are not defined are left out."""

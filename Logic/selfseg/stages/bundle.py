@@ -20,7 +20,6 @@ from ..io.bundle_files import Weights, WeightsKey
 from ..io.image_endings import image_ending
 from ..io.project import Project
 from ..io.weights import read_weights
-from .calibrate import calibration_of
 from .models import choose_trained, first_stage_voters, wanted_of_first_stage, weights_path
 from .quality_files import quality_of, without_names
 from .selected import SelectedModel, selected_model
@@ -128,6 +127,9 @@ def bundle_from_project(
         text = f"left out: {len(atlas.cases)} training cases that vote as atlases; a model that is "
         text += "handed on holds no scans, and is not quite the one that was selected"
         reporter(Notice(text, level="warning"))
+    # Here, because it can measure, too, and loads SciPy: importing models needs neither.
+    from .calibrate import calibration_of
+
     fingerprint = project.read_fingerprint()
     description = project.description
     moment = created or datetime.now(UTC)

@@ -14,7 +14,7 @@ from ..domain.bundle import Member
 from ..domain.errors import ModelError
 from ..domain.events import Notice, Reporter, silent
 from ..domain.plan import Plan
-from ..infer.engine import Backend
+from ..infer.backend import Backend
 from ..io.project import Project
 from ..io.weights import read_weights
 
