@@ -43,7 +43,7 @@ python benchmarks/run_all.py DATA_FOLDER FOLDER
 ```
 
 nnU-Net sets itself up where it is missing: nnunetv2 2.8.1 with the CPU build of torch, in an
-environment of its own, `benchmarks/.peer`. `--peer-python` takes another one. See
+environment of its own, `.peer` beside the scripts. `--peer-python` takes another one. See
 [how to run the checks](../how-to/run-checks.md); what was measured of accuracy and equality is
 among the [measured results](results.md).
 """
